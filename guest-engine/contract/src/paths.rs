@@ -1,0 +1,29 @@
+//! Every path and port name that both sides know.
+
+/// The Engine API's socket inside the guest; where ryuk and friends bind-mount it from.
+pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
+/// Where the data disk is mounted and the engine keeps everything that outlives a boot.
+pub const DATA_ROOT: &str = "/var/lib/docker";
+/// What must not outlive a boot: shim sockets, network namespaces, pid files.
+pub const RUN_ROOT: &str = "/run/machine";
+/// TCP port of the guest's SSH server.
+pub const SSH_PORT: u16 = 22;
+/// The only account of a guest.
+pub const SSH_USER: &str = "root";
+
+/// virtio-serial port of the keeper's channel (`channel.rs`): seed in, phases out.
+pub const SEED_PORT: &str = "machine.seed";
+/// virtio-serial port of the driver: one line [`POWER_OFF`] asks for an orderly power-off.
+pub const POWER_PORT: &str = "machine.power";
+/// The line that, written to [`POWER_PORT`], stops containers, unmounts the disk and powers off.
+pub const POWER_OFF: &str = "poweroff";
+
+/// File names inside the guest image folder.
+pub mod image_files {
+    /// [`crate::ImageManifest`] as JSON.
+    pub const MANIFEST: &str = "manifest.json";
+    /// The uncompressed ELF kernel (PVH entry), zstd-compressed.
+    pub const KERNEL: &str = "vmlinux.zst";
+    /// The initramfs (newc cpio), zstd-compressed.
+    pub const INITRAMFS: &str = "initramfs.cpio.zst";
+}
