@@ -1,0 +1,149 @@
+//! New images from old ones: `docker commit`, `docker import`, and the classic builder.
+//!
+//! ```text
+//!  context ─▶ spool on disk, indexed ─┐             ┌ COPY, ADD: a root filesystem, files unpacked into it
+//!  Dockerfile ─▶ lines ─▶ instructions ┴▶ stages ─▶ ┼ RUN: a container like any other
+//!                                                   └ the rest: configuration only
+//!                                          each step: an image on its parent, found again by the next build
+//! ```
+//! Steps are images without names, as dockerd's are, so that `docker images -a`, `history`, `rmi` and the
+//! cache work on them. Whatever a build needs besides lies in a folder of its own, which goes with it.
+
+mod arguments;
+mod commit;
+mod context;
+mod dockerfile;
+mod expand;
+mod ignore;
+mod import;
+mod instruction;
+mod owner;
+mod run;
+mod run_config;
+mod stage;
+mod steps;
+mod transfer;
+mod tree;
+mod tree_tar;
+
+pub use commit::CommitRequest;
+pub use import::ImportRequest;
+pub use stage::BuildRequest;
+
+use crate::{
+    container::Containers,
+    error::{EngineError, Result},
+    id::random_id,
+    image::Images,
+    ports::LayerStore,
+};
+use async_trait::async_trait;
+use std::{
+    fmt::Debug,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+/// Where images come from that are not here. Whoever talks to registries implements it.
+#[async_trait]
+pub trait ImageSource: Debug + Send + Sync {
+    /// Fetches the image so that it is here when this returns. `platform` is `os/arch` or empty.
+    async fn fetch(&self, reference: &str, platform: &str) -> Result<()>;
+}
+
+/// What a build says while it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The builder's own words and the output of what it runs.
+    Output(String),
+    /// Standard error of what it runs.
+    Error(String),
+    /// A stage is done and this is its image.
+    Image(String),
+}
+
+/// Why a build failed.
+#[derive(Debug)]
+pub struct BuildFailure {
+    pub error: EngineError,
+    /// Exit code of the command that failed, if one did.
+    pub code: Option<i32>,
+}
+
+impl From<EngineError> for BuildFailure {
+    fn from(error: EngineError) -> Self {
+        Self { error, code: None }
+    }
+}
+
+/// Makes images.
+#[derive(Debug)]
+pub struct Builder {
+    images: Arc<Images>,
+    containers: Containers,
+    layers: Arc<dyn LayerStore>,
+    /// Folders of builds.
+    root: PathBuf,
+    source: OnceLock<Arc<dyn ImageSource>>,
+}
+
+impl Builder {
+    /// Removes what builds left that a crash interrupted.
+    pub async fn open(
+        data_root: &Path,
+        images: Arc<Images>,
+        containers: Containers,
+        layers: Arc<dyn LayerStore>,
+    ) -> Self {
+        let root = data_root.join("builds");
+        match tokio::fs::remove_dir_all(&root).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "Leftovers of builds stay");
+            }
+            _ => {}
+        }
+        Self { images, containers, layers, root, source: OnceLock::new() }
+    }
+
+    /// Says where missing images come from; once.
+    pub fn set_source(&self, source: Arc<dyn ImageSource>) {
+        drop(self.source.set(source));
+    }
+
+    /// Makes a folder that goes when the value does.
+    async fn workspace(&self) -> Result<Workspace> {
+        let folder = self.root.join(random_id()?);
+        tokio::fs::create_dir_all(&folder)
+            .await
+            .map_err(|e| EngineError::system("Could not make a folder for the build").because(e))?;
+        Ok(Workspace(folder))
+    }
+}
+
+/// A build's folder.
+#[derive(Debug)]
+struct Workspace(PathBuf);
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        let folder = std::mem::take(&mut self.0);
+        let remove = move || {
+            if let Err(error) = std::fs::remove_dir_all(&folder) {
+                tracing::warn!(%error, path = %folder.display(), "A build's folder stays until the next start");
+            }
+        };
+        // Removing a large context takes its time.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+/// Runs blocking work.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| EngineError::system("A helper thread failed").because(e))?
+}

@@ -1,0 +1,115 @@
+//! Build arguments: which are given, which are declared, which are in sight.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Known without being declared.
+const PROXIES: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// The arguments of one build; declarations are those of the stage at hand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    given: BTreeMap<String, Option<String>>,
+    /// Declared before the first stage.
+    meta: BTreeMap<String, Option<String>>,
+    declared: BTreeMap<String, Option<String>>,
+    used: BTreeSet<String>,
+}
+
+impl Arguments {
+    pub(crate) fn new(given: BTreeMap<String, Option<String>>) -> Self {
+        Self { given, ..Self::default() }
+    }
+
+    /// `ARG` before the first `FROM`.
+    pub(crate) fn declare_meta(&mut self, name: &str, default: Option<String>) {
+        self.used.insert(name.to_owned());
+        self.meta.insert(name.to_owned(), default);
+    }
+
+    /// `ARG` in a stage.
+    pub(crate) fn declare(&mut self, name: &str, default: Option<String>) {
+        self.used.insert(name.to_owned());
+        self.declared.insert(name.to_owned(), default);
+    }
+
+    /// A new stage has declared nothing.
+    pub(crate) fn leave_stage(&mut self) {
+        self.declared.clear();
+    }
+
+    /// What `FROM` may use.
+    pub(crate) fn for_from(&self) -> Vec<(String, String)> {
+        let value = |name: &String, default: &Option<String>| match self.given.get(name) {
+            Some(given) => given.clone(),
+            None => default.clone(),
+        };
+        self.meta.iter().filter_map(|(name, default)| Some((name.clone(), value(name, default)?))).collect()
+    }
+
+    /// What a stage may use, but for what its environment sets anyway; by name.
+    pub(crate) fn in_sight(&self, environment: &[String]) -> Vec<(String, String)> {
+        let set: BTreeSet<&str> = environment
+            .iter()
+            .map(|entry| entry.split_once('=').map_or(entry.as_str(), |(key, _)| key))
+            .collect();
+        let names: BTreeSet<&str> = self.declared.keys().map(String::as_str).chain(PROXIES).collect();
+        names
+            .into_iter()
+            .filter(|name| !set.contains(name))
+            .filter_map(|name| Some((name.to_owned(), self.value(name)?)))
+            .collect()
+    }
+
+    /// Whether the argument belongs into the history and the cache: proxies only when declared.
+    pub(crate) fn counts(&self, name: &str) -> bool {
+        self.used.contains(name) || !PROXIES.contains(&name)
+    }
+
+    /// Given, but neither declared nor known.
+    pub(crate) fn unused(&self) -> Vec<&str> {
+        let unused = |name: &&str| !self.used.contains(*name) && !PROXIES.contains(name);
+        self.given.keys().map(String::as_str).filter(unused).collect()
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        if let Some(given) = self.given.get(name) {
+            return given.clone();
+        }
+        let declared = self.declared.get(name).cloned().flatten();
+        declared.or_else(|| self.meta.get(name).cloned().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_wins_and_must_be_declared() {
+        let given = [("A", "given"), ("Z", "z"), ("http_proxy", "p")];
+        let given = given.into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect();
+        let mut arguments = Arguments::new(given);
+        arguments.declare_meta("M", Some("meta".into()));
+        assert_eq!(arguments.for_from(), [("M".to_owned(), "meta".to_owned())]);
+        assert_eq!(arguments.in_sight(&[]), [("http_proxy".to_owned(), "p".to_owned())]);
+        arguments.declare("A", Some("default".into()));
+        arguments.declare("M", None);
+        arguments.declare("E", Some("x".into()));
+        let names: Vec<(String, String)> = arguments.in_sight(&["E=1".into()]);
+        let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+        assert_eq!(names, [pair("A", "given"), pair("M", "meta"), pair("http_proxy", "p")]);
+        assert!(arguments.counts("A") && !arguments.counts("http_proxy"));
+        assert_eq!(arguments.unused(), ["Z"]);
+    }
+}

@@ -1,0 +1,131 @@
+//! A build's context: the stream of an archive, kept on disk uncompressed and indexed.
+
+use super::{Workspace, blocking, ignore::Ignore, tree::Tree};
+use crate::{
+    error::{EngineError, Result},
+    image::load::pipe,
+};
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use futures_util::Stream;
+use std::{
+    fs::File,
+    io::{self, Cursor, Read, Seek, Write},
+    path::Path,
+};
+
+/// Bytes of a Dockerfile or an ignore file.
+const TEXT: u64 = 4 << 20;
+/// Bytes of an uncompressed context: what a bomb may fill.
+const LARGEST: u64 = 64 << 30;
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const UNKNOWN: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz")];
+
+/// Where the Dockerfile comes from and what can be copied.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub tree: Tree,
+    pub dockerfile: String,
+}
+
+/// Takes a context in. Fails when the stream breaks off.
+pub(super) async fn receive(
+    workspace: &Workspace,
+    source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    dockerfile: String,
+) -> Result<Context> {
+    let (feed, reader) = pipe::feed(source);
+    let path = workspace.0.join("context.tar");
+    let spooled = blocking(move || {
+        let spool = spool(reader, &path)?;
+        let mut tree = Tree::open(spool)?;
+        let name = super::tree::clean(&dockerfile);
+        let Some(text) = tree.text(&name, TEXT)? else {
+            return Err(EngineError::invalid(format!("Cannot locate specified Dockerfile: {dockerfile}")));
+        };
+        if text.trim().is_empty() {
+            return Err(EngineError::invalid(format!("the Dockerfile ({dockerfile}) cannot be empty")));
+        }
+        leave_out(&mut tree, &name)?;
+        Ok(Context { tree, dockerfile: text })
+    });
+    // Whichever ends first: the reader stops early when the context is bad.
+    let (_, spooled) = tokio::join!(feed, spooled);
+    spooled
+}
+
+/// Clients must send the Dockerfile and the ignore file even when these are to be ignored.
+fn leave_out(tree: &mut Tree, dockerfile: &str) -> Result<()> {
+    let Some(text) = tree.text(".dockerignore", TEXT)? else { return Ok(()) };
+    let ignore = Ignore::parse(&text);
+    for path in [dockerfile, ".dockerignore"] {
+        if ignore.matches(path) {
+            tree.forget(path);
+        }
+    }
+    Ok(())
+}
+
+/// Writes a stream to a file, uncompressed, and gives that file, to be read from its start.
+pub(super) fn spool(source: impl Read, path: &Path) -> Result<File> {
+    let failed = |error: io::Error| EngineError::system("Could not keep the build context").because(error);
+    let broken = |error: io::Error| EngineError::invalid("Could not read the build context").because(error);
+    let mut file = File::options().read(true).write(true).create_new(true).open(path).map_err(failed)?;
+    let mut source = plain(source).map_err(broken)?;
+    let mut buffer = vec![0; 256 * 1024];
+    let mut written = 0;
+    loop {
+        let read = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(broken(error)),
+        };
+        written += read as u64;
+        if written > LARGEST {
+            return Err(EngineError::invalid(format!("the build context is larger than {LARGEST} bytes")));
+        }
+        file.write_all(&buffer[..read]).map_err(failed)?;
+    }
+    file.rewind().map_err(failed)?;
+    Ok(file)
+}
+
+/// The content of a stream that may be compressed.
+pub(super) fn plain<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::new();
+    source.by_ref().take(8).read_to_end(&mut head)?;
+    if let Some((_, name)) = UNKNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("it is compressed with {name}, which this engine does not read; use gzip or zstd"),
+        ));
+    }
+    let whole = Cursor::new(head.clone()).chain(source);
+    Ok(if head.starts_with(GZIP) {
+        Box::new(MultiGzDecoder::new(whole))
+    } else if head.starts_with(ZSTD) {
+        Box::new(zstd::stream::read::Decoder::new(whole)?)
+    } else {
+        Box::new(whole)
+    })
+}
+
+/// Whether a file is an archive that `ADD` unpacks: what is in it after decompression has a tar header.
+pub(super) fn is_archive(source: impl Read) -> io::Result<bool> {
+    let mut head = Vec::new();
+    let read = plain(source)?.take(512).read_to_end(&mut head);
+    // A file that merely begins like a compressed one is a file.
+    if read.is_err() || head.len() < 512 {
+        return Ok(false);
+    }
+    let sum: u32 = head
+        .iter()
+        .enumerate()
+        .map(|(index, byte)| if (148..156).contains(&index) { 32 } else { u32::from(*byte) })
+        .sum();
+    let stated = String::from_utf8_lossy(&head[148..156]);
+    let stated = stated.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    Ok(u32::from_str_radix(stated, 8).is_ok_and(|stated| stated == sum))
+}

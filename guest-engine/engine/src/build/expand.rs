@@ -1,0 +1,225 @@
+//! Words of a Dockerfile: quotes taken off and variables replaced, by the rules of the classic builder.
+
+/// Where values come from.
+pub(crate) trait Lookup {
+    /// The value of a variable; `None` when it is not set.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+impl Lookup for [(String, String)] {
+    fn get(&self, name: &str) -> Option<String> {
+        self.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+}
+
+/// Nested `${a:-${b:-…}}`.
+const DEPTH: usize = 32;
+
+/// One word with its variables replaced.
+pub(crate) fn word(text: &str, escape: char, env: &(impl Lookup + ?Sized)) -> Result<String, String> {
+    Expander { rest: text.chars().collect(), at: 0, escape, env, depth: 0, raw: false }.until(None)
+}
+
+/// Variables replaced, quotes and everything else left alone: what happens to a here-document.
+pub(crate) fn document(text: &str, escape: char, env: &(impl Lookup + ?Sized)) -> Result<String, String> {
+    Expander { rest: text.chars().collect(), at: 0, escape, env, depth: 0, raw: true }.until(None)
+}
+
+/// The words that a word becomes once its variables are replaced.
+pub(crate) fn words(text: &str, escape: char, env: &(impl Lookup + ?Sized)) -> Result<Vec<String>, String> {
+    let expanded = word(text, escape, env)?;
+    Ok(expanded.split_whitespace().map(str::to_owned).collect())
+}
+
+struct Expander<'a, L: Lookup + ?Sized> {
+    rest: Vec<char>,
+    at: usize,
+    escape: char,
+    env: &'a L,
+    depth: usize,
+    raw: bool,
+}
+
+impl<L: Lookup + ?Sized> Expander<'_, L> {
+    fn peek(&self) -> Option<char> {
+        self.rest.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let next = self.peek();
+        self.at += usize::from(next.is_some());
+        next
+    }
+
+    /// Up to `end`, which is taken, or the end of the text.
+    fn until(&mut self, end: Option<char>) -> Result<String, String> {
+        let mut result = String::new();
+        loop {
+            let Some(c) = self.next() else {
+                return match end {
+                    Some(end) => Err(format!("unexpected end of statement while looking for matching {end}")),
+                    None => Ok(result),
+                };
+            };
+            match c {
+                c if Some(c) == end => return Ok(result),
+                '$' => result.push_str(&self.dollar()?),
+                '\'' if !self.raw => self.single(&mut result)?,
+                '"' if !self.raw => self.double(&mut result)?,
+                c if c == self.escape => match self.next() {
+                    Some(next) if self.raw && !matches!(next, '$') && next != self.escape => {
+                        result.extend([c, next]);
+                    }
+                    Some(next) => result.push(next),
+                    None => result.push(c),
+                },
+                c => result.push(c),
+            }
+        }
+    }
+
+    fn single(&mut self, result: &mut String) -> Result<(), String> {
+        loop {
+            match self.next() {
+                Some('\'') => return Ok(()),
+                Some(c) => result.push(c),
+                None => {
+                    return Err("unexpected end of statement while looking for matching single-quote".into());
+                }
+            }
+        }
+    }
+
+    fn double(&mut self, result: &mut String) -> Result<(), String> {
+        loop {
+            match self.next() {
+                Some('"') => return Ok(()),
+                Some('$') => result.push_str(&self.dollar()?),
+                Some(c) if c == self.escape => match self.next() {
+                    Some(next) if matches!(next, '"' | '$') || next == self.escape => result.push(next),
+                    Some(next) => result.extend([c, next]),
+                    None => result.push(c),
+                },
+                Some(c) => result.push(c),
+                None => {
+                    return Err("unexpected end of statement while looking for matching double-quote".into());
+                }
+            }
+        }
+    }
+
+    fn dollar(&mut self) -> Result<String, String> {
+        if self.peek() != Some('{') {
+            let name = self.name();
+            return Ok(if name.is_empty() {
+                "$".to_owned()
+            } else {
+                self.env.get(&name).unwrap_or_default()
+            });
+        }
+        self.next();
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err("too many nested substitutions".into());
+        }
+        let name = self.name();
+        if name.is_empty() {
+            return Err("syntax error: bad substitution".into());
+        }
+        let value = self.env.get(&name);
+        let result = match self.next() {
+            Some('}') => Ok(value.unwrap_or_default()),
+            Some(':') => match self.next() {
+                Some(operator @ ('-' | '+' | '?')) => {
+                    self.modified(&name, value.filter(|value| !value.is_empty()), operator, true)
+                }
+                Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
+                None => Err("syntax error: missing ':' in substitution".into()),
+            },
+            Some(operator @ ('-' | '+' | '?')) => self.modified(&name, value, operator, false),
+            Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
+            None => Err("syntax error: missing '}'".into()),
+        };
+        self.depth -= 1;
+        result
+    }
+
+    fn modified(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        operator: char,
+        colon: bool,
+    ) -> Result<String, String> {
+        let raw = std::mem::replace(&mut self.raw, false);
+        let word = self.until(Some('}'));
+        self.raw = raw;
+        let word = word?;
+        match (operator, value) {
+            ('-', value) => Ok(value.unwrap_or(word)),
+            ('+', Some(_)) => Ok(word),
+            ('+', None) => Ok(String::new()),
+            (_, Some(value)) => Ok(value),
+            (_, None) if !word.is_empty() => Err(format!("{name}: {word}")),
+            (_, None) if colon => Err(format!("{name}: not allowed to be empty")),
+            (_, None) => Err(format!("{name}: not allowed to be unset")),
+        }
+    }
+
+    fn name(&mut self) -> String {
+        let mut name = String::new();
+        while let Some(c) = self.peek() {
+            let fits = c == '_' || c.is_ascii_alphabetic() || (c.is_ascii_digit() && !name.is_empty());
+            let special = name.is_empty() && (c.is_ascii_digit() || matches!(c, '@' | '*' | '#'));
+            if special {
+                // Positional: never set here.
+                self.next();
+                return c.to_string();
+            }
+            if !fits {
+                break;
+            }
+            name.push(c);
+            self.next();
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_follow_the_shells_rules() {
+        let env = [("A", "1"), ("EMPTY", ""), ("L", "80 443")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let expand = |text: &str| word(text, '\\', env.as_slice()).unwrap();
+        for (text, expected) in [
+            ("x$A/${A}y", "x1/1y"),
+            ("$NO-${NO}", "-"),
+            ("${NO:-d$A}", "d1"),
+            ("${EMPTY:-d}", "d"),
+            ("${EMPTY-d}", ""),
+            ("${A:+yes}${NO:+no}", "yes"),
+            ("'$A'", "$A"),
+            ("\"$A b\"", "1 b"),
+            ("\\$A", "$A"),
+            ("\"\\$A\\n\"", "$A\\n"),
+            ("a\\ b", "a b"),
+            ("$", "$"),
+            ("${NO:-${EMPTY:-deep}}", "deep"),
+        ] {
+            assert_eq!(expand(text), expected, "{text}");
+        }
+        assert_eq!(words("$L 22", '\\', env.as_slice()).unwrap(), ["80", "443", "22"]);
+        assert_eq!(document("it's $A \\$A \"x\"\n", '\\', env.as_slice()).unwrap(), "it's 1 $A \"x\"\n");
+        for (text, error) in [
+            ("${NO:?give it}", "NO: give it"),
+            ("${A/x/y}", "unsupported modifier (/) in substitution"),
+            ("'x", "unexpected end of statement while looking for matching single-quote"),
+        ] {
+            assert_eq!(word(text, '\\', env.as_slice()).unwrap_err(), error);
+        }
+    }
+}

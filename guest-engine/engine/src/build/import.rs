@@ -1,0 +1,80 @@
+//! `docker import`: an image of one layer from a tar of files.
+
+use super::{
+    Builder,
+    commit::{changed, target},
+};
+use crate::{
+    error::{EngineError, Result},
+    image::{
+        Derived,
+        load::{decompressed, pipe},
+    },
+};
+use bollard_stubs::models::ImageConfig;
+use bytes::Bytes;
+use futures_util::Stream;
+use std::{io, sync::Arc};
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ImportRequest {
+    /// Empty for an image without a name.
+    pub repository: String,
+    pub tag: String,
+    pub message: String,
+    /// Lines of a Dockerfile.
+    pub changes: Vec<String>,
+    /// `os/arch[/variant]`; empty for this machine's.
+    pub platform: String,
+}
+
+impl Builder {
+    /// Makes the image from an archive, plain or compressed, and says its id.
+    pub async fn import(
+        &self,
+        request: ImportRequest,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    ) -> Result<String> {
+        let name = target(&request.repository, &request.tag)?;
+        let mut config = ImageConfig::default();
+        changed(&mut config, &request.changes)?;
+        let mut platform = request.platform.split('/');
+        if !matches!(platform.next(), Some("" | "linux")) {
+            return Err(EngineError::invalid(format!("unsupported platform {}", request.platform)));
+        }
+        let message = if request.message.is_empty() { "Imported from -".to_owned() } else { request.message };
+        let derived = Derived {
+            config: config.clone(),
+            step: config,
+            comment: message,
+            architecture: platform.next().unwrap_or_default().to_owned(),
+            ..Derived::default()
+        };
+        let layers = Arc::clone(&self.layers);
+        let layer = async move {
+            let (feed, reader) = pipe::feed(archive);
+            let (writer, unpacked) = pipe::bytes();
+            let applying = layers.apply(None, Box::new(unpacked));
+            let copying = tokio::task::spawn_blocking(move || -> Result<()> {
+                let mut source = decompressed(reader)?;
+                writer
+                    .copy(&mut source)
+                    .map_err(|e| EngineError::invalid("Could not read the archive").because(e))
+            });
+            let feeding = tokio::spawn(feed);
+            let applied = applying.await;
+            let copied =
+                copying.await.map_err(|e| EngineError::system("Reading the archive ended early").because(e));
+            feeding.abort();
+            copied??;
+            applied.map(Some)
+        };
+        let id = self.images.derive(derived, layer).await?;
+        if let Some(name) = name {
+            self.images.give(name, &id).await?;
+        }
+        self.images.announce_made("import", &id).await;
+        Ok(id)
+    }
+}

@@ -1,0 +1,404 @@
+//! Logical lines as instructions. Words are not expanded yet: that needs the stage they run in.
+
+mod words;
+
+use super::dockerfile::{Dockerfile, Heredoc, Line, at_line};
+use crate::error::{EngineError, Result};
+use bollard_stubs::models::HealthConfig;
+use words::{json_list, name_values, split_first, words};
+
+/// An instruction and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Instruction {
+    pub line: usize,
+    /// As `Step 1/4 : …` shows it.
+    pub text: String,
+    pub command: Command,
+}
+
+/// A command in exec form (`["a", "b"]`) or as one line for the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommandLine {
+    pub words: Vec<String>,
+    pub shell: bool,
+}
+
+/// `COPY` or `ADD`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    /// `ADD`: URLs and archives are special.
+    pub add: bool,
+    pub from: Option<String>,
+    pub chown: Option<String>,
+    pub chmod: Option<String>,
+    /// Paths; `<<NAME` stands for a here-document.
+    pub sources: Vec<String>,
+    pub destination: String,
+    pub heredocs: Vec<Heredoc>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Command {
+    From { image: String, name: Option<String>, platform: Option<String> },
+    Run { command: CommandLine, heredocs: Vec<Heredoc> },
+    Transfer(Transfer),
+    Env(Vec<(String, String)>),
+    Label(Vec<(String, String)>),
+    Arg(Vec<(String, Option<String>)>),
+    Workdir(String),
+    User(String),
+    Cmd(CommandLine),
+    Entrypoint(CommandLine),
+    Expose(Vec<String>),
+    Volume(Vec<String>),
+    StopSignal(String),
+    Shell(Vec<String>),
+    Healthcheck(HealthConfig),
+    OnBuild(String),
+    Maintainer(String),
+}
+
+/// Every instruction of a Dockerfile.
+pub(crate) fn parse(dockerfile: &Dockerfile) -> Result<Vec<Instruction>> {
+    dockerfile.lines.iter().map(|line| one(line, dockerfile.escape)).collect()
+}
+
+fn one(line: &Line, escape: char) -> Result<Instruction> {
+    let (keyword, rest) = split_first(&line.text);
+    let keyword = keyword.to_ascii_uppercase();
+    let (flags, rest) = flags(rest, escape).map_err(|error| at_line(line.number, error))?;
+    let command = command(&keyword, &Flags { keyword: &keyword, flags }, rest, line, escape)
+        .map_err(|error| at_line(line.number, error))?;
+    Ok(Instruction { line: line.number, text: line.text.clone(), command })
+}
+
+fn command(
+    keyword: &str,
+    flags: &Flags<'_>,
+    rest: &str,
+    line: &Line,
+    escape: char,
+) -> Result<Command, EngineError> {
+    let rest = rest.trim();
+    let exactly = |count: usize, list: &[String]| match list.len() == count {
+        true => Ok(()),
+        false if count == 1 => Err(invalid(format!("{keyword} requires exactly one argument"))),
+        false => Err(invalid(format!("{keyword} requires exactly {count} arguments"))),
+    };
+    let some = |empty: bool| match empty {
+        true => Err(invalid(format!("{keyword} requires at least one argument"))),
+        false => Ok(()),
+    };
+    let plain = || rest.split_whitespace().map(str::to_owned).collect::<Vec<String>>();
+    match keyword {
+        "FROM" => {
+            flags.only(&["platform"])?;
+            let list = plain();
+            let name = match list.as_slice() {
+                [_] => None,
+                [_, by, name] if by.eq_ignore_ascii_case("as") => Some(stage_name(name)?),
+                _ => return Err(invalid("FROM requires either one or three arguments")),
+            };
+            let image = list.into_iter().next().unwrap_or_default();
+            Ok(Command::From { image, name, platform: flags.get("platform") })
+        }
+        "RUN" => {
+            if let Some((flag, _)) = flags.flags.first() {
+                return Err(needs_buildkit(&format!("--{flag}")));
+            }
+            some(rest.is_empty())?;
+            Ok(Command::Run { command: command_line(rest), heredocs: line.heredocs.clone() })
+        }
+        "COPY" | "ADD" => transfer(keyword == "ADD", flags, rest, line, escape).map(Command::Transfer),
+        "ENV" | "LABEL" => {
+            flags.only(&[])?;
+            let pairs = name_values(rest, escape, keyword)?;
+            some(pairs.is_empty())?;
+            Ok(if keyword == "ENV" { Command::Env(pairs) } else { Command::Label(pairs) })
+        }
+        "ARG" => {
+            flags.only(&[])?;
+            let list = words(rest, escape);
+            some(list.is_empty())?;
+            let mut args = Vec::new();
+            for word in list {
+                let (key, value) = match word.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (word, None),
+                };
+                if key.is_empty() {
+                    return Err(invalid("ARG names can not be blank"));
+                }
+                args.push((key, value));
+            }
+            Ok(Command::Arg(args))
+        }
+        "WORKDIR" | "USER" | "STOPSIGNAL" | "MAINTAINER" => {
+            flags.only(&[])?;
+            let list = if rest.is_empty() { Vec::new() } else { vec![rest.to_owned()] };
+            exactly(1, &list)?;
+            let text = rest.to_owned();
+            Ok(match keyword {
+                "WORKDIR" => Command::Workdir(text),
+                "USER" => Command::User(text),
+                "STOPSIGNAL" => Command::StopSignal(text),
+                _ => Command::Maintainer(text),
+            })
+        }
+        "CMD" | "ENTRYPOINT" => {
+            flags.only(&[])?;
+            if keyword == "ENTRYPOINT" {
+                some(rest.is_empty())?;
+            }
+            let line = command_line(rest);
+            Ok(if keyword == "CMD" { Command::Cmd(line) } else { Command::Entrypoint(line) })
+        }
+        "EXPOSE" => {
+            flags.only(&[])?;
+            let mut ports = plain();
+            some(ports.is_empty())?;
+            ports.sort();
+            Ok(Command::Expose(ports))
+        }
+        "VOLUME" => {
+            flags.only(&[])?;
+            let list = json_list(rest).unwrap_or_else(plain);
+            some(list.is_empty())?;
+            if list.iter().any(|volume| volume.trim().is_empty()) {
+                return Err(invalid("VOLUME specified can not be an empty string"));
+            }
+            Ok(Command::Volume(list.iter().map(|volume| volume.trim().to_owned()).collect()))
+        }
+        "SHELL" => {
+            flags.only(&[])?;
+            match json_list(rest) {
+                Some(shell) if !shell.is_empty() => Ok(Command::Shell(shell)),
+                Some(_) => Err(invalid("SHELL requires at least one argument")),
+                None => Err(invalid("SHELL requires the arguments to be in JSON form")),
+            }
+        }
+        "HEALTHCHECK" => healthcheck(flags, rest).map(Command::Healthcheck),
+        "ONBUILD" => {
+            flags.only(&[])?;
+            some(rest.is_empty())?;
+            let trigger = split_first(rest).0.to_ascii_uppercase();
+            match trigger.as_str() {
+                "ONBUILD" => Err(invalid("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
+                "MAINTAINER" | "FROM" => {
+                    Err(invalid(format!("{trigger} isn't allowed as an ONBUILD trigger")))
+                }
+                _ if !line.heredocs.is_empty() => Err(needs_buildkit("a here-document in ONBUILD")),
+                _ => {
+                    // What cannot be understood later had better be said now.
+                    one(&Line { number: line.number, text: rest.to_owned(), heredocs: Vec::new() }, escape)?;
+                    Ok(Command::OnBuild(rest.to_owned()))
+                }
+            }
+        }
+        unknown => Err(invalid(format!("unknown instruction: {unknown}"))),
+    }
+}
+
+fn transfer(add: bool, flags: &Flags<'_>, rest: &str, line: &Line, escape: char) -> Result<Transfer> {
+    for newer in ["link", "parents", "exclude", "checksum", "keep-git-dir", "unpack"] {
+        if flags.flags.iter().any(|(flag, _)| flag == newer) {
+            return Err(needs_buildkit(&format!("--{newer}")));
+        }
+    }
+    flags.only(if add { &["chown", "chmod"] } else { &["chown", "chmod", "from"] })?;
+    let mut list = json_list(rest).unwrap_or_else(|| words(rest, escape));
+    let keyword = if add { "ADD" } else { "COPY" };
+    if list.len() < 2 {
+        return Err(invalid(format!(
+            "{keyword} requires at least two arguments, but only one was provided. Destination could not be \
+             determined"
+        )));
+    }
+    let destination = list.pop().unwrap_or_default();
+    Ok(Transfer {
+        add,
+        from: flags.get("from"),
+        chown: flags.get("chown"),
+        chmod: flags.get("chmod"),
+        sources: list,
+        destination,
+        heredocs: line.heredocs.clone(),
+    })
+}
+
+fn healthcheck(flags: &Flags<'_>, rest: &str) -> Result<HealthConfig> {
+    let (kind, rest) = split_first(rest);
+    match kind.to_ascii_uppercase().as_str() {
+        "" => Err(invalid("HEALTHCHECK requires at least one argument")),
+        "NONE" if rest.is_empty() && flags.flags.is_empty() => {
+            Ok(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() })
+        }
+        "NONE" => Err(invalid("HEALTHCHECK NONE takes no arguments")),
+        "CMD" => {
+            flags.only(&["interval", "timeout", "start-period", "start-interval", "retries"])?;
+            let line = command_line(rest);
+            if line.words.iter().all(String::is_empty) {
+                return Err(invalid("Missing command after HEALTHCHECK CMD"));
+            }
+            let form = if line.shell { "CMD-SHELL" } else { "CMD" };
+            let duration = |name: &str| match flags.get(name) {
+                Some(text) => words::nanoseconds(&text, name).map(Some),
+                None => Ok(None),
+            };
+            let retries = match flags.get("retries") {
+                Some(text) => match text.parse::<i64>() {
+                    Ok(number) if number >= 0 => Some(number),
+                    _ => return Err(invalid(format!("--retries cannot be {text:?}"))),
+                },
+                None => None,
+            };
+            Ok(HealthConfig {
+                test: Some([form.to_owned()].into_iter().chain(line.words).collect()),
+                interval: duration("interval")?,
+                timeout: duration("timeout")?,
+                start_period: duration("start-period")?,
+                start_interval: duration("start-interval")?,
+                retries,
+            })
+        }
+        other => Err(invalid(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)"))),
+    }
+}
+
+fn command_line(rest: &str) -> CommandLine {
+    match json_list(rest) {
+        Some(words) => CommandLine { words, shell: false },
+        None => CommandLine { words: vec![rest.to_owned()], shell: true },
+    }
+}
+
+fn stage_name(name: &str) -> Result<String> {
+    let lower = name.to_ascii_lowercase();
+    let fits = lower.starts_with(|c: char| c.is_ascii_lowercase())
+        && lower.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    match fits {
+        true => Ok(lower),
+        false => Err(invalid(format!(
+            "invalid name for build stage: {name:?}, name can't start with a number or contain symbols"
+        ))),
+    }
+}
+
+/// `--name=value` before the arguments.
+struct Flags<'a> {
+    keyword: &'a str,
+    flags: Vec<(String, String)>,
+}
+
+impl Flags<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.flags.iter().find(|(flag, _)| flag == name).map(|(_, value)| value.clone())
+    }
+
+    fn only(&self, known: &[&str]) -> Result<()> {
+        let mut seen: Vec<&str> = Vec::new();
+        for (flag, value) in &self.flags {
+            if !known.contains(&flag.as_str()) {
+                return Err(invalid(format!("unknown flag: --{flag}")));
+            }
+            if seen.contains(&flag.as_str()) {
+                return Err(invalid(format!("duplicate flag specified: {flag}")));
+            }
+            if value.is_empty() {
+                return Err(invalid(format!("missing a value on flag: {flag} of {}", self.keyword)));
+            }
+            seen.push(flag);
+        }
+        Ok(())
+    }
+}
+
+/// Takes the flags off.
+fn flags(rest: &str, escape: char) -> Result<(Vec<(String, String)>, &str)> {
+    let mut rest = rest.trim_start();
+    let mut found = Vec::new();
+    while let Some(flag) = rest.strip_prefix("--") {
+        let end = words::end_of_word(flag, escape);
+        let (flag, more) = flag.split_at(end);
+        rest = more.trim_start();
+        if flag.is_empty() {
+            break;
+        }
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        found.push((name.to_owned(), value.trim_matches('"').to_owned()));
+    }
+    Ok((found, rest))
+}
+
+fn needs_buildkit(what: &str) -> EngineError {
+    invalid(format!(
+        "{what} requires BuildKit, which this engine does not serve yet; the classic builder cannot do it"
+    ))
+}
+
+fn invalid(message: impl Into<String>) -> EngineError {
+    EngineError::invalid(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Vec<Instruction>> {
+        parse(&Dockerfile::parse(text)?)
+    }
+
+    fn command(text: &str) -> Command {
+        parsed(text).unwrap().remove(0).command
+    }
+
+    #[test]
+    fn instructions_are_read() {
+        assert_eq!(
+            command("from --platform=linux/amd64 a:1 AS Base"),
+            Command::From {
+                image: "a:1".into(),
+                name: Some("base".into()),
+                platform: Some("linux/amd64".into())
+            }
+        );
+        assert_eq!(
+            command("ENV a=1 b=\"x y\" c=q\\ r"),
+            Command::Env(vec![
+                ("a".into(), "1".into()),
+                ("b".into(), "\"x y\"".into()),
+                ("c".into(), "q\\ r".into())
+            ])
+        );
+        assert_eq!(command("ENV key some  words"), Command::Env(vec![("key".into(), "some  words".into())]));
+        assert_eq!(
+            command("CMD [\"a\", \"b c\"]"),
+            Command::Cmd(CommandLine { words: vec!["a".into(), "b c".into()], shell: false })
+        );
+        assert_eq!(command("CMD [a]"), Command::Cmd(CommandLine { words: vec!["[a]".into()], shell: true }));
+        let Command::Transfer(copy) = command("COPY --from=x --chown=1:2 a b\\ c /d/") else { panic!() };
+        assert_eq!((copy.sources, copy.destination.as_str()), (vec!["a".into(), "b\\ c".into()], "/d/"));
+        let Command::Healthcheck(check) = command("HEALTHCHECK --interval=1m30s --retries=2 CMD true") else {
+            panic!()
+        };
+        assert_eq!((check.interval, check.retries), (Some(90_000_000_000), Some(2)));
+        assert_eq!(check.test.unwrap(), ["CMD-SHELL", "true"]);
+    }
+
+    #[test]
+    fn mistakes_name_their_line() {
+        for (text, error) in [
+            ("FROM a\nFOO b", "dockerfile parse error on line 2: unknown instruction: FOO"),
+            ("FROM a b", "dockerfile parse error on line 1: FROM requires either one or three arguments"),
+            ("SHELL sh", "dockerfile parse error on line 1: SHELL requires the arguments to be in JSON form"),
+            ("COPY --bogus=1 a b", "dockerfile parse error on line 1: unknown flag: --bogus"),
+            ("ENV x", "dockerfile parse error on line 1: ENV must have two arguments"),
+        ] {
+            assert_eq!(parsed(text).unwrap_err().to_string(), error);
+        }
+        for text in ["RUN --mount=type=cache,target=/x y", "COPY --link a b"] {
+            let error = parsed(text).unwrap_err().to_string();
+            assert!(error.contains("requires BuildKit"), "{error}");
+        }
+    }
+}

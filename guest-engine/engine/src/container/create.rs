@@ -1,0 +1,171 @@
+//! Making containers: everything is checked, reserved and on disk before anybody hears of the id.
+
+use super::{
+    Containers, Shared,
+    actor::Actor,
+    merge::merge,
+    mounts::{self, MountKind},
+    record::Record,
+    start::missing_source,
+    state::State,
+    to_the_end, validate,
+};
+use crate::{
+    error::{EngineError, Result},
+    id::random_id,
+    name,
+    network::{self, NetworkMode},
+};
+use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+/// How many made-up names are tried before giving up.
+const NAME_ATTEMPTS: u32 = 32;
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    /// As given; `None` has one made up.
+    pub name: Option<String>,
+    pub config: ContainerConfig,
+    pub host: HostConfig,
+    /// `NetworkingConfig.EndpointsConfig`
+    pub endpoints: HashMap<String, EndpointSettings>,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    pub id: String,
+    pub warnings: Vec<String>,
+}
+
+impl Containers {
+    /// Makes a container, not running yet. On failure nothing is left.
+    pub async fn create(&self, request: CreateRequest) -> Result<Created> {
+        let shared = self.shared.clone();
+        to_the_end(async move { shared.create(request).await }).await
+    }
+}
+
+impl Shared {
+    async fn create(self: Arc<Self>, request: CreateRequest) -> Result<Created> {
+        let CreateRequest { name, mut config, mut host, endpoints } = request;
+        let name =
+            name.filter(|n| !n.is_empty()).map(|n| name::validate(&n).map(str::to_owned)).transpose()?;
+        let reference = config.image.clone().unwrap_or_default();
+        if reference.is_empty() {
+            return Err(EngineError::invalid("no image specified: Config.Image is empty"));
+        }
+        let image = self.images.resolve(&reference).await?;
+        merge(&mut config, &image.config)?;
+        let warnings = validate::normalise(&config, &mut host)?;
+        self.check_endpoints(&endpoints)?;
+        self.resolve_network(&mut config, &mut host).await?;
+        for mount in mounts::requested(&host)? {
+            if let MountKind::Bind { source, create: false, .. } = &mount.kind
+                && tokio::fs::symlink_metadata(source).await.is_err()
+            {
+                return Err(missing_source(source));
+            }
+        }
+
+        let id = random_id()?;
+        let name = self.reserve_name(name.as_deref(), &id)?;
+        let record = Record {
+            id: id.clone(),
+            name: name.clone(),
+            created: SystemTime::now(),
+            image_id: image.id,
+            layers: image.diff_ids,
+            config,
+            host,
+            endpoints,
+            state: State::default(),
+            endpoint: None,
+            restarts: 0,
+            manually_stopped: false,
+        };
+        if let Err(error) = self.make(record).await {
+            self.index.release(&name, &id);
+            return Err(error);
+        }
+        Ok(Created { id, warnings })
+    }
+
+    async fn make(self: &Arc<Self>, record: Record) -> Result<()> {
+        self.layers.create_rootfs(&record.id, &record.layers).await?;
+        let (actor, handle) = Actor::new(self.clone(), record);
+        if let Err(error) = actor.persist().await {
+            let id = &actor.record.id;
+            if let Err(error) = self.layers.remove_rootfs(id).await {
+                tracing::warn!(%error, container = id, "Root filesystem was left behind");
+            }
+            drop(tokio::fs::remove_dir_all(self.folder(id)).await);
+            return Err(error);
+        }
+        self.index.insert(handle);
+        self.announce(&actor.record, "create", &[]);
+        tokio::spawn(actor.run());
+        Ok(())
+    }
+
+    fn reserve_name(&self, given: Option<&str>, id: &str) -> Result<String> {
+        if let Some(name) = given {
+            self.index.reserve(name, id)?;
+            return Ok(name.to_owned());
+        }
+        for attempt in 0..NAME_ATTEMPTS {
+            let name = name::random(attempt)?;
+            if self.index.reserve(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        let name = crate::id::short(id).to_owned();
+        self.index.reserve(&name, id)?;
+        Ok(name)
+    }
+
+    /// Endpoints may only be asked for on networks that exist, and only with what these can do.
+    fn check_endpoints(&self, endpoints: &HashMap<String, EndpointSettings>) -> Result<()> {
+        for (key, settings) in endpoints {
+            let key = if key == "default" { "bridge" } else { key };
+            self.networks.find(key)?;
+            let ipam = settings.ipam_config.as_ref();
+            if ipam.is_some_and(|i| i.ipv4_address.as_deref().is_some_and(|a| !a.is_empty())) {
+                return Err(EngineError::invalid(
+                    "user specified IP address is supported on user defined networks only",
+                ));
+            }
+            if settings.aliases.as_ref().is_some_and(|a| !a.is_empty()) {
+                return Err(EngineError::invalid(
+                    "network-scoped aliases are only supported for user-defined networks",
+                ));
+            }
+        }
+        network::requested_mac(endpoints).map(|_| ())
+    }
+
+    /// Names another container by its id, and takes over what comes with a shared network.
+    async fn resolve_network(&self, config: &mut ContainerConfig, host: &mut HostConfig) -> Result<()> {
+        let unnamed = config.hostname.as_deref().is_none_or(str::is_empty);
+        match NetworkMode::parse(host.network_mode.as_deref().unwrap_or_default())? {
+            NetworkMode::Container(key) => {
+                let other = self.index.find(&key)?.record();
+                host.network_mode = Some(NetworkMode::Container(other.id.clone()).as_text());
+                config.hostname = Some(other.hostname());
+            }
+            NetworkMode::Host if unnamed && host.uts_mode.as_deref() != Some("host") => {
+                let name = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
+                config.hostname = Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+            }
+            _ => {}
+        }
+        for mode in [&mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
+            if let Some(key) = mode.strip_prefix("container:") {
+                *mode = format!("container:{}", self.index.find(key)?.id);
+            }
+        }
+        Ok(())
+    }
+}

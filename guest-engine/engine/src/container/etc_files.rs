@@ -1,0 +1,89 @@
+//! The three files that every container gets over its image's: `/etc/hosts`, `/etc/hostname` and
+//! `/etc/resolv.conf`. Pure.
+
+use std::{fmt::Write, net::IpAddr};
+
+/// Resolvers for containers on a host that has none they could reach.
+const FALLBACK_RESOLVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+
+/// `/etc/hosts`: the fixed entries, what the user adds (`name:address`), then the container itself.
+pub(super) fn hosts(
+    hostname: &str,
+    domainname: &str,
+    address: Option<&str>,
+    extra: &[(String, String)],
+) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    // Writing to a String cannot fail.
+    for (name, address) in extra {
+        writeln!(text, "{address}\t{name}").ok();
+    }
+    if let Some(address) = address {
+        match domainname {
+            "" => writeln!(text, "{address}\t{hostname}").ok(),
+            domain => writeln!(text, "{address}\t{hostname}.{domain} {hostname}").ok(),
+        };
+    }
+    text
+}
+
+/// What goes into `/etc/resolv.conf`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolvers {
+    pub(super) servers: Vec<String>,
+    pub(super) search: Vec<String>,
+    pub(super) options: Vec<String>,
+}
+
+impl Resolvers {
+    /// Drops servers on the host's own loopback, which a container with its own network cannot reach.
+    pub(super) fn reachable_from_elsewhere(mut self) -> Self {
+        self.servers.retain(|server| server.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()));
+        if self.servers.is_empty() {
+            self.servers = FALLBACK_RESOLVERS.map(str::to_owned).to_vec();
+        }
+        self
+    }
+
+    pub(super) fn to_file(&self) -> String {
+        let mut text = String::new();
+        for server in &self.servers {
+            writeln!(text, "nameserver {server}").ok();
+        }
+        // A lone dot is how users say "no search domain".
+        if !self.search.is_empty() && self.search != ["."] {
+            writeln!(text, "search {}", self.search.join(" ")).ok();
+        }
+        if !self.options.is_empty() {
+            writeln!(text, "options {}", self.options.join(" ")).ok();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_ends_with_the_container() {
+        let text = hosts("web", "example.org", Some("172.17.0.2"), &[("db".into(), "10.0.0.1".into())]);
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
+        assert!(text.ends_with("10.0.0.1\tdb\n172.17.0.2\tweb.example.org web\n"));
+    }
+
+    #[test]
+    fn unreachable_resolvers_are_replaced() {
+        let resolvers =
+            Resolvers { servers: vec!["127.0.0.53".into()], search: vec!["lan".into()], options: vec![] };
+        assert_eq!(
+            resolvers.reachable_from_elsewhere().to_file(),
+            "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch lan\n"
+        );
+        let resolvers = Resolvers { servers: vec!["10.0.2.3".into(), "::1".into()], ..Resolvers::default() };
+        assert_eq!(resolvers.reachable_from_elsewhere().to_file(), "nameserver 10.0.2.3\n");
+    }
+}

@@ -1,0 +1,153 @@
+//! Removing containers: by hand, by `--rm`, by prune, and what a crash left of a removal.
+
+use super::{
+    Containers, Shared,
+    actor::{Actor, Flow, Purpose, Request},
+    signal::SIGKILL,
+    state::Status,
+    to_the_end,
+};
+use crate::error::{EngineError, ErrorKind, Result};
+use std::{io, sync::Arc, time::Duration};
+
+/// How long the kernel may take to end a killed process.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a prune took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub ids: Vec<String>,
+    /// Bytes of their writable layers.
+    pub reclaimed: u64,
+}
+
+impl Containers {
+    /// Removes a container. One that runs only when `force` is set, killing it.
+    pub async fn remove(&self, key: &str, force: bool) -> Result<()> {
+        let handle = self.shared.index.find(key)?;
+        let record = handle.record();
+        let status = record.state.status;
+        match status {
+            Status::Removing => {
+                return Err(EngineError::conflict(format!(
+                    "removal of container {} is already in progress",
+                    crate::id::short(&handle.id)
+                )));
+            }
+            status if status.counts_as_running() && !force => {
+                return Err(EngineError::conflict(format!(
+                    "cannot remove container \"/{}\": container is {}: stop the container before removing or force \
+                     remove",
+                    record.name,
+                    status.as_str()
+                )));
+            }
+            _ => {}
+        }
+        to_the_end(async move {
+            if status.counts_as_running() {
+                let mut observed = handle.observed.clone();
+                match handle.ask(|reply| Request::Signal { signal: SIGKILL, purpose: Purpose::Stop, reply }).await {
+                    Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                    other => other?,
+                }
+                let ended = observed.wait_for(|now| now.removed || !now.record.state.status.counts_as_running());
+                if tokio::time::timeout(KILL_PATIENCE, ended).await.is_err() {
+                    return Err(EngineError::system(format!(
+                        "cannot remove container \"/{}\": could not kill: tried to kill container, but did not receive \
+                         an exit event",
+                        record.name
+                    )));
+                }
+            }
+            match handle.ask(|reply| Request::Remove { reply }).await {
+                // It removed itself meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        })
+        .await
+    }
+
+    /// Removes every container without a process that `wanted` accepts.
+    pub async fn prune(&self, wanted: impl Fn(&super::Record) -> bool) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        for handle in self.shared.index.all() {
+            let record = handle.record();
+            let idle = matches!(record.state.status, Status::Created | Status::Exited | Status::Dead);
+            if !idle || !wanted(&record) {
+                continue;
+            }
+            let size = self.shared.layers.rootfs_size(&handle.id).await.unwrap_or(0);
+            match self.remove(&handle.id, false).await {
+                Ok(()) => {
+                    pruned.ids.push(handle.id);
+                    pruned.reclaimed += size;
+                }
+                // Started or removed by somebody else meanwhile.
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pruned)
+    }
+}
+
+impl Actor {
+    /// Removes the container without a process. Once begun it is finished, after a crash by the next
+    /// engine; a failure leaves it dead, to be removed again.
+    pub(super) async fn remove(&mut self) -> Result<()> {
+        let status = self.record.state.status;
+        if status.counts_as_running() {
+            return Err(EngineError::conflict(format!(
+                "cannot remove container \"/{}\": container is {}: stop the container before removing or force remove",
+                self.record.name,
+                status.as_str()
+            )));
+        }
+        if status != Status::Removing {
+            self.move_to(Status::Removing);
+            self.persist().await?;
+            self.show();
+        }
+        let id = self.record.id.clone();
+        self.waiters.clear();
+        self.shared.execs.forget(&id);
+        if let Err(error) = self.shared.erase(&id).await {
+            self.record.state.error = error.to_string();
+            self.move_to(Status::Dead);
+            self.keep_and_announce().await;
+            return Err(error);
+        }
+        self.shared.index.remove(&id);
+        self.shared.announce(&self.record, "destroy", &[]);
+        self.show_as(true);
+        Ok(())
+    }
+
+    /// `--rm`: nobody waits for the answer, so a failure is logged.
+    pub(super) async fn remove_itself(&mut self) -> Flow {
+        match self.remove().await {
+            Ok(()) => Flow::End,
+            Err(error) => {
+                tracing::error!(%error, container = self.record.id, "Container could not remove itself");
+                Flow::Continue
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Removes everything of a container from this machine; the record last, so that a crash in between
+    /// leaves something to go on with.
+    pub(super) async fn erase(self: &Arc<Self>, id: &str) -> Result<()> {
+        let failed = |what: &str| EngineError::system(format!("unable to remove {what} of container {id}"));
+        self.runtime.delete(id).await.map_err(|e| failed("processes").because(e))?;
+        self.networks.leave(id).await?;
+        self.layers.remove_rootfs(id).await?;
+        match tokio::fs::remove_dir_all(self.folder(id)).await {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("folder").because(e)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is mounted inside a container: the kernel's filesystems, the files over `/etc`, and what the user
+//! asks for.
+
+use super::{Namespace, Surroundings};
+use crate::{
+    container::{
+        mounts::{self, MountKind, MountSpec},
+        record::Record,
+    },
+    error::Result,
+};
+use oci_spec::runtime::Mount;
+use std::path::{Path, PathBuf};
+
+/// Files of the container's folder that are mounted over its image's.
+const ETC: [(&str, &str); 3] =
+    [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+
+/// Every mount, parents before what is inside them.
+pub(crate) fn all(record: &Record, around: &Surroundings<'_>) -> Result<Vec<Mount>> {
+    let user = mounts::requested(&record.host)?;
+    let taken = |destination: &str| user.iter().any(|m| m.destination == destination);
+    let mut all: Vec<Mount> = standard(record, around);
+    all.retain(|mount| !taken(&mount.destination().to_string_lossy()));
+    for (file, destination) in ETC {
+        if !taken(destination) {
+            let source = around.folder.join(file);
+            all.push(mount(destination, "bind", &source, &["rbind", "rprivate"]));
+        }
+    }
+    for (source, destination) in &around.writable {
+        if !taken(destination) {
+            all.push(mount(destination, "bind", source, &["rbind", "rprivate"]));
+        }
+    }
+    let mut asked: Vec<&MountSpec> = user.iter().collect();
+    asked.sort_by_key(|m| Path::new(&m.destination).components().count());
+    all.extend(asked.into_iter().map(requested));
+    Ok(all)
+}
+
+/// The root's own propagation must let through what a mount is asked to share.
+pub(crate) fn root_propagation(record: &Record) -> Option<String> {
+    let mut strongest = None;
+    for mount in record.mounts() {
+        if let MountKind::Bind { propagation, .. } = &mount.kind {
+            if propagation.ends_with("shared") {
+                return Some("shared".to_owned());
+            }
+            if propagation.ends_with("slave") {
+                strongest = Some("rslave".to_owned());
+            }
+        }
+    }
+    strongest
+}
+
+fn requested(spec: &MountSpec) -> Mount {
+    let access = if spec.read_only { "ro" } else { "rw" };
+    match &spec.kind {
+        MountKind::Bind { source, propagation, recursive, .. } => {
+            let bind = if *recursive { "rbind" } else { "bind" };
+            mount(&spec.destination, "bind", Path::new(source), &[bind, access, propagation])
+        }
+        MountKind::Tmpfs { options, .. } => {
+            let mut all: Vec<&str> = options.iter().map(String::as_str).collect();
+            if spec.read_only {
+                all.push("ro");
+            }
+            mount(&spec.destination, "tmpfs", Path::new("tmpfs"), &all)
+        }
+    }
+}
+
+fn standard(record: &Record, around: &Surroundings<'_>) -> Vec<Mount> {
+    let host = &record.host;
+    let privileged = host.privileged.unwrap_or(false);
+    let kernel = if privileged { "rw" } else { "ro" };
+    let shm = format!("size={}", host.shm_size.unwrap_or(64 << 20));
+    let mut all = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", kernel]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &[kernel, "nosuid", "noexec", "nodev"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ];
+    match (&around.ipc, host.ipc_mode.as_deref()) {
+        (_, Some("none")) => {}
+        // The segments of the namespace that is shared live in its owner's mount.
+        (Namespace::Host, _) => all.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"])),
+        (Namespace::Join(path), _) => {
+            let owner = path.parent().and_then(Path::parent).map(|process| process.join("root/dev/shm"));
+            if let Some(shm) = owner {
+                all.push(mount("/dev/shm", "bind", shm, &["rbind", "rprivate"]));
+            }
+        }
+        (Namespace::Private, _) => {
+            all.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]));
+        }
+    }
+    all
+}
+
+fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
+    let mut mount = Mount::default();
+    mount
+        .set_destination(destination.into())
+        .set_typ(Some(kind.to_owned()))
+        .set_source(Some(source.into()))
+        .set_options(Some(options.iter().map(ToString::to_string).collect()));
+    mount
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::{record::tests::record, spec::user};
+
+    fn mounted(change: impl FnOnce(&mut Record)) -> Vec<String> {
+        let mut record = record("web");
+        change(&mut record);
+        let around = Surroundings {
+            rootfs: Path::new("/rootfs"),
+            folder: Path::new("/folder"),
+            user: user::resolve("", &[], user::UserFiles::default()).unwrap(),
+            devices: Vec::new(),
+            grantable: u64::MAX,
+            network: Namespace::Private,
+            pid: Namespace::Private,
+            ipc: Namespace::Private,
+            writable: Vec::new(),
+        };
+        all(&record, &around)
+            .unwrap()
+            .iter()
+            .map(|m| {
+                format!(
+                    "{} {} {}",
+                    m.destination().display(),
+                    m.source().as_ref().unwrap().display(),
+                    m.options().as_ref().unwrap().join(",")
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn users_mounts_replace_ours_and_nest_in_order() {
+        let mounts = mounted(|r| {
+            r.host.binds = Some(vec!["/b:/data/deep:ro".into(), "/a:/data".into(), "/h:/etc/hosts".into()]);
+        });
+        let tail: Vec<&str> = mounts.iter().rev().take(3).map(String::as_str).collect();
+        assert_eq!(
+            tail,
+            [
+                "/etc/hosts /h rbind,rw,rprivate",
+                "/data/deep /b rbind,ro,rprivate",
+                "/data /a rbind,rw,rprivate"
+            ]
+        );
+        assert_eq!(mounts.iter().filter(|m| m.starts_with("/etc/hosts ")).count(), 1);
+    }
+
+    #[test]
+    fn the_kernels_filesystems_are_read_only_unless_privileged() {
+        let sys = |mounts: Vec<String>| mounts.into_iter().find(|m| m.starts_with("/sys ")).unwrap();
+        assert!(sys(mounted(|_| ())).ends_with(",ro"));
+        assert!(sys(mounted(|r| r.host.privileged = Some(true))).ends_with(",rw"));
+    }
+
+    #[test]
+    fn sharing_reaches_the_root() {
+        let mut record = record("web");
+        assert_eq!(root_propagation(&record), None);
+        record.host.binds = Some(vec!["/a:/a:rslave".into(), "/b:/b:rshared".into()]);
+        assert_eq!(root_propagation(&record).as_deref(), Some("shared"));
+    }
+}

@@ -1,0 +1,374 @@
+//! Starting: every step with its undo.
+//!
+//! root filesystem mounted → network namespace and address → files over `/etc` → specification → process
+//! created → waiting clients connected → process let go → written down → told. A failure undoes what was
+//! done and leaves the container as it was, with the reason.
+
+use super::{
+    Shared,
+    actor::{Actor, runtime_failed},
+    etc_files::{Resolvers, hosts},
+    host_devices,
+    logs::sink,
+    mounts::MountKind,
+    record::{Record, log_path},
+    seccomp,
+    spec::{self, Namespace, Surroundings, user::UserFiles},
+    state::Status,
+};
+use crate::{
+    error::{EngineError, ErrorKind, Result},
+    network::{self, NetworkMode},
+    ports::{Bundle, RuntimeError, SeccompPolicy, Task, TerminalSize},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+
+/// What moby puts before the OCI runtime's own sentence when a process could not be created.
+const CREATE_FAILED: &str = "failed to create task for container: failed to create shim task: OCI runtime create \
+                             failed: unable to start container process: ";
+
+/// How many containers may borrow a network namespace from each other in a row.
+const LONGEST_CHAIN: usize = 16;
+
+impl Actor {
+    /// Brings the process up, from created, exited or restarting.
+    pub(super) async fn start(&mut self) -> Result<()> {
+        if self.shared.shutting_down.load(Ordering::Relaxed) {
+            return Err(EngineError::new(ErrorKind::Unavailable, "The engine is shutting down"));
+        }
+        match self.launch().await {
+            Ok(task) => {
+                let state = &mut self.record.state;
+                state.pid = task.pid();
+                state.started_at = Some(SystemTime::now());
+                state.exit_code = 0;
+                state.error.clear();
+                state.oom_killed = false;
+                self.forget_health();
+                self.move_to(Status::Running);
+                self.watch_task(task);
+                if let Err(error) = self.persist().await {
+                    self.undo().await;
+                    return Err(error);
+                }
+                self.shared.announce(&self.record, "start", &[]);
+                self.watch_health();
+                self.show();
+                Ok(())
+            }
+            Err(error) => {
+                // Whoever waited for this start sees its stream end.
+                self.waiters.clear();
+                self.release(false).await;
+                self.record.state.exit_code = exit_code_of(&error.to_string());
+                self.record.state.error = error.to_string();
+                self.keep_and_announce().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The process runs but could not be written down: it must not run.
+    async fn undo(&mut self) {
+        if let Some(task) = self.task.take()
+            && let Err(error) = task.kill_all().await
+        {
+            tracing::warn!(%error, container = self.record.id, "Process could not be killed");
+        }
+        self.release(false).await;
+        self.record.state.status = Status::Exited;
+        self.record.state.exit_code = 128;
+        self.show();
+    }
+
+    async fn launch(&mut self) -> Result<Arc<dyn Task>> {
+        let shared = self.shared.clone();
+        let id = self.record.id.clone();
+        let rootfs = shared.layers.mount_rootfs(&id).await?;
+        let mode = NetworkMode::parse(self.record.host.network_mode.as_deref().unwrap_or_default())?;
+        let mode = shared.owner_of_network(&mode)?;
+        let mac = network::requested_mac(&self.record.endpoints)?;
+        let joined = shared.networks.join(&id, &self.record.name, &mode, mac).await?;
+        self.record.endpoint = joined.endpoint;
+        let network = joined.sandbox.map_or(Namespace::Host, Namespace::Join);
+
+        let folder = shared.folder(&id);
+        let etc = match &mode {
+            // Who shares a network shares its names.
+            NetworkMode::Container(other) => shared.folder(other),
+            _ => {
+                shared.write_etc_files(&self.record, &mode, &folder).await?;
+                folder.clone()
+            }
+        };
+        make_bind_sources(&self.record).await?;
+        let spec = shared.specification(&self.record, &rootfs, &etc, network).await?;
+        let size = self.record.host.console_size.as_deref().and_then(console_size);
+        let bundle = Bundle {
+            id: id.clone(),
+            seccomp: seccomp_policy(&self.record, &spec).await?,
+            spec,
+            stdin: self.record.config.open_stdin.unwrap_or(false),
+            stdin_once: self.record.config.stdin_once.unwrap_or(false),
+            log: sink::of(&self.record.host, log_path(&folder, &id))?,
+            terminal_size: size.filter(|_| self.record.terminal()),
+        };
+        let task = shared.runtime.create(bundle).await.map_err(start_failed)?;
+        for waiter in std::mem::take(&mut self.waiters) {
+            if !waiter.is_gone() {
+                let streams = task.attach(waiter.request).await.map_err(runtime_failed)?;
+                waiter.deliver(streams);
+            }
+        }
+        task.start().await.map_err(start_failed)?;
+        Ok(task)
+    }
+}
+
+impl Shared {
+    /// Follows `container:` to the container that owns the namespace.
+    fn owner_of_network(&self, mode: &NetworkMode) -> Result<NetworkMode> {
+        let mut mode = mode.clone();
+        for _ in 0..LONGEST_CHAIN {
+            let NetworkMode::Container(other) = &mode else { return Ok(mode) };
+            let owner = self.index.find(other)?.record();
+            if !owner.state.status.has_process() {
+                return Err(EngineError::conflict(format!(
+                    "cannot join network of a non running container: {}",
+                    owner.id
+                )));
+            }
+            match NetworkMode::parse(owner.host.network_mode.as_deref().unwrap_or_default())? {
+                NetworkMode::Container(further) => mode = NetworkMode::Container(further),
+                NetworkMode::Host => return Ok(NetworkMode::Host),
+                NetworkMode::Bridge | NetworkMode::None => {
+                    return Ok(NetworkMode::Container(owner.id.clone()));
+                }
+            }
+        }
+        Err(EngineError::invalid("Containers share each other's network in a circle"))
+    }
+
+    async fn write_etc_files(&self, record: &Record, mode: &NetworkMode, folder: &Path) -> Result<()> {
+        let host = &record.host;
+        let gateway = self.networks.host_gateway().to_string();
+        let extra: Vec<(String, String)> = host
+            .extra_hosts
+            .iter()
+            .flatten()
+            .filter_map(|entry| entry.split_once(['=', ':']))
+            .map(|(name, address)| {
+                let address = if address == "host-gateway" { gateway.clone() } else { address.to_owned() };
+                (name.to_owned(), address)
+            })
+            .collect();
+        let hostname = record.hostname();
+        let domain = record.config.domainname.as_deref().unwrap_or_default();
+        let address = record.endpoint.as_ref().and_then(|e| e.address).map(|a| a.to_string());
+        let hosts = hosts(&hostname, domain, address.as_deref(), &extra);
+
+        let (servers, search) = self.networks.host_resolvers().await?;
+        let mut resolvers = Resolvers { servers, search, options: Vec::new() };
+        if *mode != NetworkMode::Host {
+            resolvers = resolvers.reachable_from_elsewhere();
+        }
+        for (own, asked) in [
+            (&mut resolvers.servers, &host.dns),
+            (&mut resolvers.search, &host.dns_search),
+            (&mut resolvers.options, &host.dns_options),
+        ] {
+            if let Some(asked) = asked.as_ref().filter(|a| !a.is_empty()) {
+                own.clone_from(asked);
+            }
+        }
+        for (file, text) in
+            [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolvers.to_file())]
+        {
+            let path = folder.join(file);
+            tokio::fs::write(&path, text)
+                .await
+                .map_err(|e| EngineError::system(format!("Could not write {}", path.display())).because(e))?;
+        }
+        Ok(())
+    }
+
+    async fn specification(
+        &self,
+        record: &Record,
+        rootfs: &Path,
+        etc: &Path,
+        network: Namespace,
+    ) -> Result<oci_spec::runtime::Spec> {
+        let host = &record.host;
+        let user = self.lookup_user(record, record.config.user.as_deref().unwrap_or_default()).await?;
+        let devices = if host.privileged.unwrap_or(false) {
+            host_devices::every_device()
+        } else {
+            host_devices::mapped(host.devices.as_deref().unwrap_or_default())?
+        };
+        let surroundings = Surroundings {
+            rootfs,
+            folder: etc,
+            user,
+            devices,
+            grantable: host_devices::grantable(),
+            network,
+            pid: self.namespace_of(host.pid_mode.as_deref(), "pid")?,
+            ipc: self.namespace_of(host.ipc_mode.as_deref(), "ipc")?,
+            writable: self.writable_volumes(record).await?,
+        };
+        spec::build(record, &surroundings)
+    }
+
+    /// Who `user` is inside the container.
+    pub(super) async fn lookup_user(&self, record: &Record, user: &str) -> Result<spec::user::ResolvedUser> {
+        let read = async |path: &str| -> Result<String> {
+            let bytes = self.layers.read_file(&record.id, path).await?.unwrap_or_default();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let (passwd, group) = (read("/etc/passwd").await?, read("/etc/group").await?);
+        let files = UserFiles { passwd: &passwd, group: &group };
+        spec::user::resolve(user, record.host.group_add.as_deref().unwrap_or_default(), files)
+    }
+
+    fn namespace_of(&self, mode: Option<&str>, kind: &str) -> Result<Namespace> {
+        match mode.unwrap_or_default() {
+            "host" => Ok(Namespace::Host),
+            mode => match mode.strip_prefix("container:") {
+                None => Ok(Namespace::Private),
+                Some(other) => {
+                    let owner = self.index.find(other)?.record();
+                    if owner.state.pid == 0 {
+                        return Err(EngineError::conflict(format!(
+                            "cannot join {} of a non running container: {}",
+                            kind.to_uppercase(),
+                            owner.id
+                        )));
+                    }
+                    Ok(Namespace::Join(PathBuf::from(format!("/proc/{}/ns/{kind}", owner.state.pid))))
+                }
+            },
+        }
+    }
+
+    /// Anonymous volumes live in the container's own layer, where the image's content, owners and modes
+    /// already are. Only a read-only root needs a folder beside it.
+    async fn writable_volumes(&self, record: &Record) -> Result<Vec<(PathBuf, String)>> {
+        if !record.host.readonly_rootfs.unwrap_or(false) {
+            return Ok(Vec::new());
+        }
+        let mut volumes = Vec::new();
+        for (number, destination) in record.config.volumes.iter().flatten().enumerate() {
+            let Some(destination) = super::mounts::clean(destination) else { continue };
+            let folder = self.folder(&record.id).join("volumes").join(number.to_string());
+            make_folder(&folder).await?;
+            volumes.push((folder, destination));
+        }
+        Ok(volumes)
+    }
+}
+
+/// What the container may ask of the kernel, given the capabilities it keeps.
+async fn seccomp_policy(record: &Record, spec: &oci_spec::runtime::Spec) -> Result<Option<SeccompPolicy>> {
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let kept = capabilities.and_then(|sets| sets.bounding().clone()).unwrap_or_default();
+    let kernel = tokio::fs::read_to_string("/proc/sys/kernel/osrelease").await.unwrap_or_default();
+    seccomp::policy(&record.host, &kept, &kernel)
+}
+
+/// Sources of `-v` that do not exist become folders; those of `--mount` must exist.
+async fn make_bind_sources(record: &Record) -> Result<()> {
+    for mount in record.mounts() {
+        let MountKind::Bind { source, create, .. } = &mount.kind else { continue };
+        let exists = tokio::fs::symlink_metadata(source).await.is_ok();
+        if !exists && *create {
+            make_folder(Path::new(source)).await?;
+        } else if !exists {
+            return Err(missing_source(source));
+        }
+    }
+    Ok(())
+}
+
+/// 400 in moby's words.
+pub(super) fn missing_source(source: &str) -> EngineError {
+    EngineError::invalid(format!(
+        "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+    ))
+}
+
+async fn make_folder(path: &Path) -> Result<()> {
+    tokio::fs::create_dir_all(path)
+        .await
+        .map_err(|e| EngineError::system(format!("Could not make folder {}", path.display())).because(e))
+}
+
+/// `[height, width]` as the API has it.
+pub(super) fn console_size(size: &[usize]) -> Option<TerminalSize> {
+    match size {
+        [height, width] if *height > 0 && *width > 0 => {
+            Some(TerminalSize { width: u16::try_from(*width).ok()?, height: u16::try_from(*height).ok()? })
+        }
+        _ => None,
+    }
+}
+
+/// Wraps the OCI runtime's sentence as moby does; what the user got wrong is a 400.
+fn start_failed(error: RuntimeError) -> EngineError {
+    match error {
+        RuntimeError::Start(text) => {
+            // A runtime that words it like dockerd itself is passed on as it is.
+            let complete = text.starts_with("failed to create task for container");
+            let message = if complete { text } else { format!("{CREATE_FAILED}{text}: unknown") };
+            match exit_code_of(&message) {
+                126 | 127 => EngineError::invalid(message),
+                _ => EngineError::system(message),
+            }
+        }
+        RuntimeError::Exited => EngineError::system(format!("{CREATE_FAILED}process ended before it began")),
+        RuntimeError::System(text) => EngineError::system(format!("{CREATE_FAILED}{text}")),
+    }
+}
+
+/// The code of a container that could not start; clients derive the same from the sentence.
+pub(super) fn exit_code_of(message: &str) -> i32 {
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if has(&["executable file not found", "no such file or directory", "not found in $PATH"]) {
+        127
+    } else if has(&["permission denied", "is a directory"]) {
+        126
+    } else {
+        128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_decide_exit_codes() {
+        for (text, code) in [
+            ("exec: \"nope\": executable file not found in $PATH", 127),
+            ("exec: \"/x\": stat /x: no such file or directory", 127),
+            ("exec: \"/etc\": is a directory", 126),
+            ("exec: \"/etc/passwd\": permission denied", 126),
+            ("cgroup is full", 128),
+        ] {
+            assert_eq!(exit_code_of(text), code, "{text}");
+        }
+        let error =
+            start_failed(RuntimeError::Start("exec: \"nope\": executable file not found in $PATH".into()));
+        assert_eq!(error.kind(), ErrorKind::InvalidParameter);
+    }
+
+    #[test]
+    fn console_sizes() {
+        assert_eq!(console_size(&[24, 80]), Some(TerminalSize { width: 80, height: 24 }));
+        assert_eq!(console_size(&[0, 0]), None);
+    }
+}

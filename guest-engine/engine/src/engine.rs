@@ -1,0 +1,99 @@
+//! The services side by side. Wiring only: what they do stands with each.
+
+use crate::{
+    build::Builder,
+    container::{Containers, ImageLookup, ResolvedImage, Snapshot},
+    error::Result,
+    events::Events,
+    image::{ImageUser, ImageUsers, Images},
+    network::Networks,
+    ports::{ContainerRuntime, LayerStore, LinkLayer},
+    system::{HostFacts, System, engine_id},
+};
+use async_trait::async_trait;
+use std::{path::PathBuf, sync::Arc};
+
+/// The whole domain.
+#[derive(Debug)]
+pub struct Engine {
+    /// What happened.
+    pub events: Arc<Events>,
+    pub images: Arc<Images>,
+    pub networks: Arc<Networks>,
+    pub containers: Containers,
+    pub builder: Arc<Builder>,
+    /// The engine itself and its machine.
+    pub system: System,
+}
+
+/// Where the engine lives and what it is told about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Everything that outlives a boot.
+    pub data_root: PathBuf,
+    /// `key=value`, shown by `docker info`.
+    pub labels: Vec<String>,
+    pub insecure_registries: Vec<String>,
+    pub registry_mirrors: Vec<String>,
+    pub host: HostFacts,
+}
+
+/// What the engine asks of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    pub runtime: Arc<dyn ContainerRuntime>,
+    pub layers: Arc<dyn LayerStore>,
+    pub links: Arc<dyn LinkLayer>,
+}
+
+impl Engine {
+    /// Reads all state and takes running containers over. The data root belongs to this engine alone.
+    pub async fn open(settings: Settings, ports: Ports) -> Result<Self> {
+        let root = &settings.data_root;
+        let events = Arc::new(Events::default());
+        let images = Arc::new(Images::open(root, Arc::clone(&ports.layers), Arc::clone(&events)).await?);
+        let networks = Arc::new(Networks::open(root, Arc::clone(&ports.links), Arc::clone(&events)).await?);
+        let lookup: Arc<dyn ImageLookup> = Arc::clone(&images) as _;
+        let containers = Containers::open(
+            root,
+            ports.runtime,
+            Arc::clone(&ports.layers),
+            Arc::clone(&networks),
+            Arc::clone(&events),
+            lookup,
+        )
+        .await?;
+        images.set_users(Arc::new(containers.clone()));
+        images.sweep().await?;
+        let builder = Builder::open(root, Arc::clone(&images), containers.clone(), ports.layers).await;
+        let system = System {
+            id: engine_id(root).await?,
+            host: settings.host,
+            data_root: settings.data_root,
+            labels: settings.labels,
+            insecure_registries: settings.insecure_registries,
+            registry_mirrors: settings.registry_mirrors,
+        };
+        Ok(Self { events, images, networks, containers, builder: Arc::new(builder), system })
+    }
+}
+
+#[async_trait]
+impl ImageLookup for Images {
+    async fn resolve(&self, reference: &str) -> Result<ResolvedImage> {
+        let image = self.get(reference).await?;
+        let config = image.config.config.clone().unwrap_or_default();
+        Ok(ResolvedImage { id: image.id, config, diff_ids: image.layers })
+    }
+}
+
+impl ImageUsers for Containers {
+    fn image_users(&self) -> Vec<ImageUser> {
+        let claim = |snapshot: Snapshot| ImageUser {
+            container: snapshot.record.id.clone(),
+            image: snapshot.record.image_id.clone(),
+            running: snapshot.record.state.status.counts_as_running(),
+        };
+        self.all().into_iter().map(claim).collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! Images: configuration blobs by the hash of their bytes, names that point at them, and the layers they
+//! stand on.
+//!
+//! One mutex orders changes; the index is saved before it is published, so readers only ever see what is
+//! on disk. Layers are removed only by the sweep, which runs when nobody is adding any.
+
+pub mod config;
+pub mod reference;
+
+pub(crate) mod derive;
+mod history;
+mod list;
+pub(crate) mod load;
+mod lookup;
+mod remove;
+mod store;
+mod sweep;
+mod tag;
+
+pub use derive::Derived;
+pub use history::HistoryItem;
+pub use list::{ImageFilters, ImageSummary};
+pub use load::LoadProgress;
+pub use lookup::Image;
+pub use reference::Reference;
+pub use remove::Removed;
+
+use crate::{
+    error::Result,
+    events::{EventType, Events},
+    ports::{LayerInfo, LayerStore},
+};
+use config::ConfigFile;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Debug,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+use store::{Index, Record, Store};
+
+/// A container's claim on an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUser {
+    /// The container's id.
+    pub container: String,
+    /// The image's id.
+    pub image: String,
+    /// A running container's image cannot be removed even by force.
+    pub running: bool,
+}
+
+/// Who stands on images. The containers implement it.
+pub trait ImageUsers: Debug + Send + Sync {
+    /// Every claim, at this moment.
+    fn image_users(&self) -> Vec<ImageUser>;
+}
+
+/// The images of this engine.
+#[derive(Debug)]
+pub struct Images {
+    store: Store,
+    layers: Arc<dyn LayerStore>,
+    events: Arc<Events>,
+    users: OnceLock<Arc<dyn ImageUsers>>,
+    /// What is on disk.
+    index: Mutex<Arc<Index>>,
+    /// Held while the index is changed.
+    changing: tokio::sync::Mutex<()>,
+    /// Held shared while layers are being added, exclusively while they are being removed.
+    adding: tokio::sync::RwLock<()>,
+    /// Parsed blobs; they never change.
+    configs: Mutex<HashMap<String, Arc<ConfigFile>>>,
+}
+
+impl Images {
+    /// Opens the store under `data_root`. Call [`Images::set_users`] next, then [`Images::sweep`].
+    pub async fn open(data_root: &Path, layers: Arc<dyn LayerStore>, events: Arc<Events>) -> Result<Self> {
+        let store = Store::new(data_root.join("images"));
+        let index = store.load().await?;
+        Ok(Self {
+            store,
+            layers,
+            events,
+            users: OnceLock::new(),
+            index: Mutex::new(Arc::new(index)),
+            changing: tokio::sync::Mutex::default(),
+            adding: tokio::sync::RwLock::default(),
+            configs: Mutex::default(),
+        })
+    }
+
+    /// Says who stands on images; once, before requests are served.
+    pub fn set_users(&self, users: Arc<dyn ImageUsers>) {
+        drop(self.users.set(users));
+    }
+
+    /// How many images there are.
+    pub fn count(&self) -> usize {
+        self.snapshot().images.len()
+    }
+
+    fn users(&self) -> Vec<ImageUser> {
+        self.users.get().map(|users| users.image_users()).unwrap_or_default()
+    }
+
+    fn snapshot(&self) -> Arc<Index> {
+        Arc::clone(&self.index.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the index: on disk first, then for readers. Nothing changes when `change` or the disk fails.
+    async fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T> + Send) -> Result<T> {
+        let _turn = self.changing.lock().await;
+        let mut index = Index::clone(&self.snapshot());
+        let result = change(&mut index)?;
+        self.store.save(&index).await?;
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+        Ok(result)
+    }
+
+    async fn config(&self, id: &str) -> Result<Arc<ConfigFile>> {
+        let known = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        if let Some(config) = known {
+            return Ok(config);
+        }
+        let config = Arc::new(self.store.config(id).await?);
+        self.configs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned(), Arc::clone(&config));
+        Ok(config)
+    }
+
+    async fn announce(&self, action: &str, id: &str, name: &str) {
+        let labels = match self.config(id).await {
+            Ok(config) => config.config.as_ref().and_then(|c| c.labels.clone()).unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        };
+        self.announce_with(action, id, name, labels);
+    }
+
+    fn announce_with(&self, action: &str, id: &str, name: &str, labels: HashMap<String, String>) {
+        let mut attributes: BTreeMap<String, String> = labels.into_iter().collect();
+        attributes.insert("name".to_owned(), name.to_owned());
+        self.events.publish(EventType::Image, action, id, attributes);
+    }
+}
+
+/// What is kept of an image that has these layers.
+fn record_of(layers: &[LayerInfo], tagged_at: Option<i64>) -> Record {
+    // A layer may occur twice in an image; it is there once.
+    let distinct: BTreeMap<&String, u64> = layers.iter().map(|layer| (&layer.diff_id, layer.size)).collect();
+    Record {
+        layers: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        size: distinct.values().sum(),
+        layer_sizes: layers.iter().map(|layer| layer.size).collect(),
+        tagged_at,
+        parent: None,
+    }
+}

@@ -1,0 +1,44 @@
+//! Removing layers that nobody needs any more.
+//!
+//! Every layer that is added is first written down as an orphan and stops being one when an image claims
+//! it, so a load that failed, or an engine that was killed in the middle, leaves nothing behind for ever.
+
+use super::Images;
+use crate::error::Result;
+use std::collections::BTreeSet;
+
+impl Images {
+    /// Removes orphaned layers, unless layers are being added right now: then whoever adds them sweeps
+    /// afterwards.
+    pub async fn sweep(&self) -> Result<()> {
+        let Ok(_alone) = self.adding.try_write() else { return Ok(()) };
+        let snapshot = self.snapshot();
+        if snapshot.orphans.is_empty() && snapshot.ghosts.is_empty() {
+            return Ok(());
+        }
+        let used: BTreeSet<String> = self.users().into_iter().map(|user| user.image).collect();
+        let doomed = self
+            .change(|index| {
+                let gone: Vec<String> =
+                    index.ghosts.keys().filter(|image| !used.contains(*image)).cloned().collect();
+                for image in gone {
+                    index.orphans.extend(index.ghosts.remove(&image).unwrap_or_default());
+                }
+                let orphans = std::mem::take(&mut index.orphans);
+                index.orphans = orphans.into_iter().filter(|layer| !index.needs_layer(layer)).collect();
+                Ok(index.orphans.clone())
+            })
+            .await?;
+        for layer in &doomed {
+            self.layers.remove_layer(layer).await?;
+        }
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        self.change(|index| {
+            index.orphans.retain(|layer| !doomed.contains(layer));
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,90 @@
+//! Image layers on disk and the root filesystems stacked from them.
+
+use crate::error::Result;
+use async_trait::async_trait;
+use std::{fmt::Debug, path::PathBuf};
+use tokio::io::AsyncRead;
+
+/// Keeps unpacked layers by their diff id (`sha256:…` of the uncompressed tar) and containers' root
+/// filesystems by container id. Every method leaves either the state before or the state after.
+#[async_trait]
+pub trait LayerStore: Debug + Send + Sync {
+    /// Unpacks an uncompressed layer tar (OCI whiteouts included) while hashing it. Fails, leaving
+    /// nothing, when the hash is not `expected`. A layer that exists is not unpacked again.
+    async fn apply(
+        &self,
+        expected: Option<&str>,
+        tar: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Result<LayerInfo>;
+
+    /// What is known of a layer; `None` when it is not here.
+    async fn layer(&self, diff_id: &str) -> Result<Option<LayerInfo>>;
+
+    /// Removes a layer; the caller knows that nobody uses it. `Ok` when it is gone already.
+    async fn remove_layer(&self, diff_id: &str) -> Result<()>;
+
+    /// Makes an empty writable layer for a container over `layers`, lowest first.
+    async fn create_rootfs(&self, container: &str, layers: &[String]) -> Result<()>;
+
+    /// Mounts the container's root filesystem and says where. Harmless to repeat.
+    async fn mount_rootfs(&self, container: &str) -> Result<PathBuf>;
+
+    /// Unmounts it. `Ok` when it is not mounted.
+    async fn unmount_rootfs(&self, container: &str) -> Result<()>;
+
+    /// Removes the container's writable layer, unmounting it first. `Ok` when it is gone already.
+    async fn remove_rootfs(&self, container: &str) -> Result<()>;
+
+    /// Bytes in the container's writable layer.
+    async fn rootfs_size(&self, container: &str) -> Result<u64>;
+
+    /// Reads a small file of a mounted root filesystem, links resolved inside it and never outside.
+    /// `None` when there is no such file. Refuses more than 1 MiB.
+    async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Makes a layer of what the container has written, whiteouts included. With `consume` the writable
+    /// layer itself becomes the layer: it is unmounted, and all that can be done with the root filesystem
+    /// afterwards is to remove it. Without, the container may be running; what it writes meanwhile may or
+    /// may not be in the layer.
+    async fn commit_rootfs(&self, container: &str, consume: bool) -> Result<LayerInfo>;
+
+    /// What `path` means in a mounted root filesystem, links resolved inside it.
+    async fn locate(&self, container: &str, path: &str) -> Result<Located>;
+
+    /// Writes a tar of what is at `path` in a mounted root filesystem, a link followed: a folder's content
+    /// (names relative to it), or one file under its name. 404 when there is nothing.
+    async fn pack_path(&self, container: &str, path: &str, to: std::fs::File) -> Result<()>;
+
+    /// Unpacks a tar into a mounted root filesystem. Names are taken as they are, resolved inside it;
+    /// missing folders are made, files replaced, folders kept with the archive's owner and mode.
+    async fn unpack_into(&self, container: &str, tar: Box<dyn AsyncRead + Send + Unpin>) -> Result<()>;
+
+    /// Ids of every container that has a writable layer, for finding leftovers.
+    async fn rootfs_ids(&self) -> Result<Vec<String>>;
+}
+
+/// An unpacked layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// `sha256:` of the uncompressed tar.
+    pub diff_id: String,
+    /// Bytes of all regular files in it.
+    pub size: u64,
+}
+
+/// Where a path leads in a root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Absolute inside it, without links as far as it exists.
+    pub path: String,
+    /// `None` when nothing is there.
+    pub kind: Option<PathKind>,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    Folder,
+    /// Anything else.
+    File,
+}

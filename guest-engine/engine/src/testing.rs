@@ -1,0 +1,9 @@
+//! In-memory stand-ins for [`crate::ports`], strict where the real ones are.
+
+pub mod memory_layers;
+pub mod memory_links;
+pub mod memory_runtime;
+
+pub use memory_layers::MemoryLayers;
+pub use memory_links::MemoryLinks;
+pub use memory_runtime::{MemoryRuntime, Script};
