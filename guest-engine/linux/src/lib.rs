@@ -1,0 +1,21 @@
+//! What the engine asks of Linux: containers' processes under shims, layers on overlayfs, networks over
+//! netlink. Implements the traits of [`engine::ports`].
+//!
+//! The only crate of the guest with `unsafe`: each module that needs it says so at its top, and why.
+
+pub mod async_descriptor;
+mod cgroup;
+pub mod controlling_terminal;
+mod device_filter;
+pub mod entropy;
+pub mod ext4_resize;
+mod netlink;
+mod nftables;
+mod overlay;
+mod runtime;
+mod seccomp;
+pub mod shim;
+
+pub use netlink::NetlinkLinks;
+pub use overlay::OverlayLayers;
+pub use runtime::ShimRuntime;

@@ -1,0 +1,181 @@
+//! Layers made of what containers have written, and files going in and out of root filesystems.
+
+use super::{
+    DIFF_FOLDER, diff,
+    diff::Kind,
+    keep_layer, make_folder, remove_left, system,
+    unpack::{self, Names},
+    unpack_layer,
+};
+use engine::{
+    EngineError,
+    error::Result,
+    ports::{LayerInfo, Located, PathKind},
+};
+use rustix::fs::{self as rfs, FileType, Mode, OFlags, ResolveFlags};
+use sha2::{Digest, Sha256};
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    thread,
+};
+
+/// Copies the upper folder into a layer; the container goes on with its own.
+pub(super) fn copy(layers: &Path, temporary: &Path, upper: &Path) -> Result<LayerInfo> {
+    let failed = |error: io::Error| system("Could not read the container's changes", error);
+    let upper = File::open(upper).map_err(failed)?;
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    // The layer is what went through the pipe, whatever the container does meanwhile.
+    let archiving = thread::spawn(move || {
+        let mut writer = io::BufWriter::with_capacity(64 * 1024, writer);
+        diff::write(upper.as_fd(), Kind::Changes, &mut writer)?;
+        writer.flush()
+    });
+    let mut whole = WholeArchive { reader, archiving: Some(archiving) };
+    unpack_layer(layers, temporary, None, &mut whole)
+}
+
+/// Moves the upper folder of a container that will not run again into a layer.
+pub(super) fn take(layers: &Path, temporary: &Path, upper: &Path) -> Result<LayerInfo> {
+    let failed = |error: io::Error| system("Could not make a layer of the container's changes", error);
+    let root = File::open(upper).map_err(failed)?;
+    let mut hashing = Hashing(Sha256::new());
+    let size = diff::write(root.as_fd(), Kind::Changes, &mut hashing).map_err(failed)?;
+    diff::forget_overlay(root.as_fd()).map_err(failed)?;
+    let mut diff_id = String::from("sha256:");
+    for byte in hashing.0.finalize() {
+        use std::fmt::Write as _;
+        // Writing to a string cannot fail.
+        let _written = write!(diff_id, "{byte:02x}");
+    }
+    make_folder(temporary).map_err(failed)?;
+    fs::rename(upper, temporary.join(DIFF_FOLDER)).map_err(failed)?;
+    keep_layer(layers, temporary, &root, LayerInfo { diff_id, size })
+}
+
+/// Reads to the end, then fails if the writer at the other end failed: a cut archive may look whole.
+struct WholeArchive {
+    reader: io::PipeReader,
+    archiving: Option<thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Read for WholeArchive {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        if read == 0
+            && !buffer.is_empty()
+            && let Some(archiving) = self.archiving.take()
+        {
+            archiving.join().unwrap_or_else(|_| Err(io::Error::other("the archiving thread panicked")))?;
+        }
+        Ok(read)
+    }
+}
+
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a path means to a process in the container, and where that is without links.
+pub(super) fn locate(merged: &Path, path: &str) -> io::Result<Located> {
+    let root = File::open(merged)?;
+    let Some(found) = open_path(&root, path)? else {
+        // The part that exists is resolved; the rest is to be made below it.
+        let mut missing = Vec::new();
+        let mut rest = Path::new(path);
+        while let (Some(name), Some(parent)) = (rest.file_name(), rest.parent()) {
+            missing.push(name.to_string_lossy().into_owned());
+            rest = parent;
+            if let Some(found) = open_path(&root, &rest.to_string_lossy())? {
+                let mut path = inside(merged, &found)?;
+                for name in missing.iter().rev() {
+                    path = format!("{}/{name}", path.trim_end_matches('/'));
+                }
+                return Ok(Located { path, kind: None });
+            }
+        }
+        return Ok(Located { path: path.to_owned(), kind: None });
+    };
+    let kind = match FileType::from_raw_mode(rfs::fstat(&found)?.st_mode) {
+        FileType::Directory => PathKind::Folder,
+        _ => PathKind::File,
+    };
+    Ok(Located { path: inside(merged, &found)?, kind: Some(kind) })
+}
+
+fn open_path(root: &File, path: &str) -> io::Result<Option<OwnedFd>> {
+    let path = if path.is_empty() { "." } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match rfs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Ok(found) => Ok(Some(found)),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn inside(merged: &Path, found: &OwnedFd) -> io::Result<String> {
+    let full = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+    let inner = full.strip_prefix(fs::canonicalize(merged)?).map_err(io::Error::other)?;
+    Ok(format!("/{}", inner.to_string_lossy()))
+}
+
+/// Writes what is at `path`, a link followed, to `to`: a folder's content, or one file under its name.
+pub(super) fn pack(merged: &Path, path: &str, to: impl Write) -> io::Result<()> {
+    let root = File::open(merged)?;
+    let located = locate(merged, path)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    let open = |path: &str| {
+        let path = if path.is_empty() { "." } else { path };
+        rfs::openat2(
+            &root,
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )
+    };
+    match located.kind {
+        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("{path}: no such file or directory"))),
+        Some(PathKind::Folder) => {
+            diff::write(open(&located.path)?.as_fd(), Kind::Files, to)?;
+            Ok(())
+        }
+        Some(PathKind::File) => {
+            let (parent, name) = located.path.rsplit_once('/').unwrap_or(("", &located.path));
+            let shown = path.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
+            let parent = if parent.is_empty() { "/" } else { parent };
+            diff::write_file(open(parent)?.as_fd(), OsStr::from_bytes(name.as_bytes()), shown.as_bytes(), to)
+        }
+    }
+}
+
+/// Unpacks files into a mounted root filesystem, names as they are.
+pub(super) fn unpack_into(merged: &Path, tar: impl Read) -> Result<()> {
+    let root = File::open(merged).map_err(|error| system("Could not open the root filesystem", error))?;
+    unpack::unpack(&root, tar, Names::Literal)
+        .map(|_| ())
+        .map_err(|error| EngineError::invalid("Could not write files").because(error))
+}
+
+/// Removes what a failed attempt left.
+pub(super) fn cleaned<T>(temporary: &Path, result: Result<T>) -> Result<T> {
+    if result.is_err() {
+        remove_left(temporary);
+    }
+    result
+}
