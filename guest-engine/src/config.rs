@@ -1,0 +1,57 @@
+//! The command line of the engine.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The engine of a machine.
+#[derive(Debug, Parser)]
+#[command(name = "machine-engine", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What this one binary can be.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the Docker Engine API
+    Serve(ServeOptions),
+    /// Serve SSH inside a guest
+    #[command(hide = true)]
+    Sshd(crate::sshd::Options),
+}
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// Unix socket to listen on
+    #[arg(long, value_name = "PATH", default_value = guest_contract::paths::ENGINE_SOCKET)]
+    pub socket: PathBuf,
+    /// Group that may use the socket; without it only the owner may
+    #[arg(long, value_name = "NAME|GID")]
+    pub group: Option<String>,
+    /// Folder for everything that outlives a boot
+    #[arg(long, value_name = "DIR", default_value = guest_contract::paths::DATA_ROOT)]
+    pub data_root: PathBuf,
+    /// Folder for what must not outlive a boot
+    #[arg(long, value_name = "DIR", default_value = guest_contract::paths::RUN_ROOT)]
+    pub run_root: PathBuf,
+    /// Pipe whose other end is closed when the data root is there and the engine may begin
+    #[arg(long, value_name = "N")]
+    pub begin_fd: Option<i32>,
+    /// Descriptor that gets one byte once the API answers
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Option<i32>,
+    /// Stop all containers when the engine is told to end; otherwise they go on without it
+    #[arg(long)]
+    pub stop_containers_on_exit: bool,
+    /// Label shown by "docker info"
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// Registry to be spoken to without TLS verification
+    #[arg(long = "insecure-registry", value_name = "HOST|CIDR")]
+    pub insecure_registries: Vec<String>,
+    /// Mirror of Docker Hub
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub registry_mirrors: Vec<String>,
+}

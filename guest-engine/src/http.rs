@@ -1,0 +1,26 @@
+//! The Engine API over HTTP: checks parameters, converts types, decides status codes. No policy.
+
+pub mod error;
+pub mod filters;
+pub mod frames;
+pub mod hijack;
+pub mod json_body;
+pub mod json_stream;
+pub mod query;
+pub mod router;
+pub mod server;
+pub mod state;
+pub mod version;
+
+mod build;
+mod commit;
+mod containers;
+mod events;
+mod exec;
+mod images;
+mod networks;
+mod not_served;
+mod peer;
+mod service;
+mod system;
+mod timestamp;

@@ -1,0 +1,203 @@
+//! `POST /build`: the classic builder. Parameters in, a stream of lines out; a failure before the first line
+//! is an ordinary error answer, later ones are in-band.
+
+use super::{
+    error::{ApiError, Result},
+    json_stream::{error_line, json_lines},
+    query::Query,
+    state::AppState,
+};
+use axum::{Json, Router, body::Body, extract::State, response::Response, routing::post};
+use bollard_stubs::models::{HostConfig, ResourcesUlimits};
+use engine::build::{BuildFailure, BuildRequest, Progress};
+use futures_util::{StreamExt, stream};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, io};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// Lines that wait for a slow client before the build pauses.
+const AHEAD: usize = 64;
+/// Red, and back again: how dockerd marks standard error.
+const RED: (&str, &str) = ("\u{1b}[91m", "\u{1b}[0m");
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/build", post(build)).route("/build/prune", post(prune))
+}
+
+/// What the classic builder caches are images, which `docker image prune` removes.
+async fn prune() -> Json<Value> {
+    Json(json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))
+}
+
+async fn build(State(state): State<AppState>, query: Query, body: Body) -> Result<Response> {
+    let request = request(&query)?;
+    let quiet = query.flag("q");
+    let ignored = !query.text("cachefrom").is_empty() && !matches!(query.text("cachefrom"), "[]" | "null");
+    let context = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
+    let (sender, mut lines) = mpsc::channel(AHEAD);
+    let builder = state.engine.builder.clone();
+    // Ends by itself, cleanly, when the receiver goes with the answer.
+    let mut task = tokio::spawn(async move { builder.build(request, Box::pin(context), sender).await });
+    let mut first = lines.recv().await;
+    if quiet {
+        while first.is_some() {
+            first = lines.recv().await;
+        }
+    }
+    if first.is_none() {
+        let id = finished(&mut task).await.map_err(|failure| ApiError::from(failure.error))?;
+        return Ok(json_lines(stream::iter([json!({ "stream": format!("{id}\n") })])));
+    }
+    let warning = ignored.then(|| {
+        let text = " ---> [Warning] --cache-from is not used: only steps built on this engine are\n";
+        json!({ "stream": text })
+    });
+    let rest = stream::unfold((lines, Some(task)), |(mut lines, task)| async move {
+        let mut task = task?;
+        match lines.recv().await {
+            Some(progress) => Some((Some(line(progress)), (lines, Some(task)))),
+            None => {
+                let failed = finished(&mut task).await.err().map(|failure| failure_line(&failure));
+                Some((failed, (lines, None)))
+            }
+        }
+    });
+    let begin = stream::iter(warning.into_iter().chain(first.map(line)));
+    Ok(json_lines(begin.chain(rest.filter_map(|line| async move { line }))))
+}
+
+async fn finished(task: &mut JoinHandle<Result<String, BuildFailure>>) -> Result<String, BuildFailure> {
+    match task.await {
+        Ok(built) => built,
+        Err(error) => Err(engine::EngineError::system("The build ended early").because(error).into()),
+    }
+}
+
+fn line(progress: Progress) -> Value {
+    match progress {
+        Progress::Output(text) => json!({ "stream": text }),
+        Progress::Error(text) => json!({ "stream": format!("{}{text}{}", RED.0, RED.1) }),
+        Progress::Image(id) => json!({ "aux": { "ID": id } }),
+    }
+}
+
+fn failure_line(failure: &BuildFailure) -> Value {
+    let mut line = error_line(&failure.error.to_string());
+    if let Some(code) = failure.code {
+        line["errorDetail"]["code"] = json!(code);
+    }
+    line
+}
+
+fn request(query: &Query) -> Result<BuildRequest> {
+    if query.text("version") == "2" {
+        return Err(ApiError::not_implemented(
+            "BuildKit is not served by this engine yet; build with DOCKER_BUILDKIT=0",
+        ));
+    }
+    if query.flag("squash") {
+        return Err(ApiError::bad_request("squash is only supported with experimental mode"));
+    }
+    if !query.text("remote").is_empty() {
+        return Err(ApiError::not_implemented(
+            "Building from a URL or a git repository is not supported by this engine yet; send the files as \
+             the context",
+        ));
+    }
+    if !matches!(query.text("outputs"), "" | "[]" | "null") {
+        return Err(ApiError::bad_request(
+            "--output requires BuildKit, which this engine does not serve yet",
+        ));
+    }
+    let force_remove = query.flag("forcerm");
+    let dockerfile = match query.text("dockerfile") {
+        "" => "Dockerfile",
+        given => given,
+    };
+    Ok(BuildRequest {
+        dockerfile: dockerfile.to_owned(),
+        tags: query.all("t").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        target: query.text("target").to_owned(),
+        arguments: decoded::<BTreeMap<String, Option<String>>>(query, "buildargs")?.unwrap_or_default(),
+        labels: decoded::<BTreeMap<String, String>>(query, "labels")?.unwrap_or_default(),
+        no_cache: query.flag("nocache"),
+        pull: query.flag("pull"),
+        remove: force_remove || query.text("rm").is_empty() || query.flag("rm"),
+        force_remove,
+        platform: query.text("platform").to_owned(),
+        host: host(query)?,
+    })
+}
+
+/// Limits of the build's containers.
+fn host(query: &Query) -> Result<HostConfig> {
+    let positive = |key: &str| Ok::<_, ApiError>(query.number::<i64>(key)?.filter(|number| *number != 0));
+    let text = |key: &str| Some(query.text(key).to_owned()).filter(|text| !text.is_empty());
+    let list =
+        |key: &str| query.all(key).filter(|one| !one.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    // `host:ip` of each, in one comma-separated value or several.
+    let hosts: Vec<String> =
+        list("extrahosts").iter().flat_map(|hosts| hosts.split(',')).map(str::to_owned).collect();
+    let security: Vec<String> = match decoded::<Vec<String>>(query, "securityopt") {
+        Ok(list) => list.unwrap_or_default(),
+        Err(_) => list("securityopt"),
+    };
+    let ulimits = decoded::<Vec<ResourcesUlimits>>(query, "ulimits")?;
+    Ok(HostConfig {
+        memory: positive("memory")?,
+        memory_swap: positive("memswap")?,
+        cpu_shares: positive("cpushares")?,
+        cpu_period: positive("cpuperiod")?,
+        cpu_quota: positive("cpuquota")?,
+        cpuset_cpus: text("cpusetcpus"),
+        cpuset_mems: text("cpusetmems"),
+        cgroup_parent: text("cgroupparent"),
+        network_mode: text("networkmode"),
+        shm_size: positive("shmsize")?,
+        extra_hosts: Some(hosts).filter(|hosts| !hosts.is_empty()),
+        security_opt: Some(security).filter(|security| !security.is_empty()),
+        ulimits: ulimits.filter(|ulimits| !ulimits.is_empty()),
+        ..HostConfig::default()
+    })
+}
+
+fn decoded<T: DeserializeOwned>(query: &Query, key: &str) -> Result<Option<T>> {
+    match query.text(key) {
+        "" => Ok(None),
+        text => {
+            serde_json::from_str(text).map_err(|e| ApiError::bad_request(format!("error reading {key}: {e}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_the_clients() {
+        let request = |text: &str| request(&Query::from(text));
+        let built = request(
+            "t=a&t=b%3A1&rm=1&buildargs=%7B%22A%22%3A%221%22%2C%22B%22%3Anull%7D&memory=64&networkmode=none&\
+             ulimits=null&cachefrom=%5B%5D&labels=%7B%7D",
+        )
+        .unwrap();
+        assert_eq!(built.tags, ["a", "b:1"]);
+        assert_eq!(built.arguments["A"].as_deref(), Some("1"));
+        assert_eq!(built.arguments["B"], None);
+        assert_eq!((built.host.memory, built.host.network_mode.as_deref()), (Some(64), Some("none")));
+        assert!(built.remove && !built.force_remove && built.dockerfile == "Dockerfile");
+        assert!(!request("rm=0").unwrap().remove);
+        assert!(request("remote=https%3A%2F%2Fx").is_err());
+        assert!(request("version=2").is_err());
+    }
+
+    #[test]
+    fn a_failed_command_has_its_code() {
+        let error = engine::EngineError::invalid("The command 'x' returned a non-zero code: 2");
+        let line = failure_line(&BuildFailure { error, code: Some(2) });
+        assert_eq!(line["errorDetail"]["code"], 2);
+        assert_eq!(line["error"], "The command 'x' returned a non-zero code: 2");
+    }
+}

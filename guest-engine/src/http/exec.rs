@@ -1,0 +1,101 @@
+//! Routes of /exec, and of creating one in a container.
+
+use super::{
+    containers::stdio::{self, Parted},
+    error::Result,
+    frames::Framing,
+    hijack::Hijack,
+    json_body::JsonBody,
+    query::Query,
+    state::AppState,
+};
+use axum::{
+    Json, Router,
+    extract::{FromRequest, Path, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bollard_stubs::models::{ExecConfig, ExecStartConfig};
+use engine::{container::DetachKeys, ports::TerminalSize};
+use serde_json::{Value, json};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/containers/{id}/exec", post(create))
+        .route("/exec/{id}/start", post(start))
+        .route("/exec/{id}/resize", post(resize))
+        .route("/exec/{id}/json", get(inspect))
+}
+
+async fn create(
+    State(app): State<AppState>,
+    Path(container): Path<String>,
+    JsonBody(config): JsonBody<ExecConfig>,
+) -> Result<(StatusCode, Json<Value>)> {
+    DetachKeys::parse(config.detach_keys.as_deref().unwrap_or_default())?;
+    let id = app.engine.containers.exec_create(&container, config)?;
+    Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
+}
+
+async fn start(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    hijack: Hijack,
+    request: Request,
+) -> Result<Response> {
+    let JsonBody(options) = JsonBody::<ExecStartConfig>::from_request(request, &app).await?;
+    let containers = app.engine.containers.clone();
+    let config = containers.exec_inspect(&id)?.config;
+    let size = options.console_size.as_deref().and_then(console_size);
+    let started = containers.exec_start(&id, options.detach.unwrap_or(false), size).await?;
+    let Some(started) = started else { return Ok(StatusCode::OK.into_response()) };
+    let keys = DetachKeys::parse(config.detach_keys.as_deref().unwrap_or_default())?;
+    let keys = started.terminal.then_some(keys);
+    let framing = Framing::for_terminal(started.terminal);
+    Ok(hijack.respond(framing, async move |io| {
+        if stdio::join(io, started.streams, framing, keys).await == Parted::Detached {
+            containers.exec_detached(&id);
+        }
+    }))
+}
+
+async fn resize(State(app): State<AppState>, Path(id): Path<String>, query: Query) -> Result<StatusCode> {
+    let size = super::containers::terminal_size(&query)?;
+    app.engine.containers.exec_resize(&id, size).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn inspect(State(app): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>> {
+    let exec = app.engine.containers.exec_inspect(&id)?;
+    let config = exec.config;
+    let mut command = config.cmd.unwrap_or_default();
+    let arguments = command.split_off(command.len().min(1));
+    let yes = |flag: Option<bool>| flag.unwrap_or(false);
+    Ok(Json(json!({
+        "ID": exec.id,
+        "Running": exec.running,
+        "ExitCode": exec.exit_code,
+        "ProcessConfig": {
+            "tty": yes(config.tty),
+            "entrypoint": command.first().cloned().unwrap_or_default(),
+            "arguments": arguments,
+            "privileged": yes(config.privileged),
+            "user": config.user.unwrap_or_default(),
+        },
+        "OpenStdin": yes(config.attach_stdin),
+        "OpenStderr": yes(config.attach_stderr),
+        "OpenStdout": yes(config.attach_stdout),
+        "CanRemove": exec.exit_code.is_some(),
+        "ContainerID": exec.container,
+        "DetachKeys": config.detach_keys.unwrap_or_default(),
+        "Pid": exec.pid,
+    })))
+}
+
+/// `[height, width]`; nothing when either is zero.
+fn console_size(size: &[usize]) -> Option<TerminalSize> {
+    let [height, width] = size else { return None };
+    let size = TerminalSize { width: u16::try_from(*width).ok()?, height: u16::try_from(*height).ok()? };
+    (size.width > 0 && size.height > 0).then_some(size)
+}

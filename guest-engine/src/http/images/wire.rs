@@ -1,0 +1,96 @@
+//! Images as the API shows them. Lists are `[]`, never absent: clients in dynamic languages index them.
+
+use engine::image::{HistoryItem, Image, ImageSummary, Reference, Removed};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// What Go prints for a moment that is not set.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
+pub(super) fn summary(image: &ImageSummary) -> Value {
+    json!({
+        "Id": image.id,
+        "ParentId": image.parent.as_deref().unwrap_or_default(),
+        "RepoTags": image.names,
+        "RepoDigests": [],
+        "Created": image.created,
+        "Size": image.size,
+        "VirtualSize": image.size,
+        "SharedSize": -1,
+        "Labels": if image.labels.is_empty() { Value::Null } else { json!(image.labels) },
+        // dockerd counts them only for `docker system df`.
+        "Containers": -1,
+    })
+}
+
+pub(super) fn inspect(image: &Image) -> Value {
+    let config = &image.config;
+    let tagged = image.tagged_at.and_then(|at| Timestamp::from_second(at).ok());
+    let mut object = json!({
+        "Id": image.id,
+        "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+        "RepoDigests": [],
+        "Parent": image.parent.as_deref().unwrap_or_default(),
+        "Comment": config.comment.as_deref().unwrap_or_default(),
+        "Created": config.created.as_deref().unwrap_or(NO_TIME),
+        "DockerVersion": "",
+        "Author": config.author.as_deref().unwrap_or_default(),
+        "Config": run_config(image),
+        "Architecture": config.architecture,
+        "Os": if config.os.is_empty() { "linux" } else { &config.os },
+        "Size": image.size,
+        "VirtualSize": image.size,
+        "GraphDriver": { "Name": "overlay2", "Data": null },
+        "RootFS": { "Type": "layers", "Layers": image.layers },
+        "Metadata": { "LastTagTime": tagged.map_or_else(|| NO_TIME.to_owned(), |at| at.to_string()) },
+    });
+    if let Some(variant) = &config.variant {
+        object["Variant"] = json!(variant);
+    }
+    if let Some(version) = &config.os_version {
+        object["OsVersion"] = json!(version);
+    }
+    object
+}
+
+/// The image's own configuration with the fields that dockerd always shows.
+fn run_config(image: &Image) -> Value {
+    let mut shown = json!({
+        "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "AttachStdout": false,
+        "AttachStderr": false, "Tty": false, "OpenStdin": false, "StdinOnce": false, "Env": null,
+        "Cmd": null, "Image": "", "Volumes": null, "WorkingDir": "", "Entrypoint": null, "OnBuild": null,
+        "Labels": null,
+    });
+    let own = image.config.config.as_ref().and_then(|config| serde_json::to_value(config).ok());
+    if let (Some(shown), Some(Value::Object(own))) = (shown.as_object_mut(), own) {
+        shown.extend(own);
+    }
+    shown
+}
+
+pub(super) fn history(item: &HistoryItem) -> Value {
+    let created = item.created.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    json!({
+        "Id": item.id,
+        "Created": created.map_or(0, Timestamp::as_second),
+        "CreatedBy": item.created_by,
+        "Tags": if item.tags.is_empty() { Value::Null } else { json!(item.tags) },
+        "Size": item.size,
+        "Comment": item.comment,
+    })
+}
+
+pub(super) fn removed(step: &Removed) -> Value {
+    match step {
+        Removed::Untagged(name) => json!({ "Untagged": name }),
+        Removed::Deleted(id) => json!({ "Deleted": id }),
+    }
+}
+
+/// For `/system/df`.
+pub(in crate::http) fn usage(image: &ImageSummary) -> Value {
+    let mut object = summary(image);
+    object["Containers"] = json!(image.containers);
+    object["SharedSize"] = json!(0);
+    object
+}

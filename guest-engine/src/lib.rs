@@ -1,0 +1,12 @@
+//! The one binary of a machine: the Engine API's HTTP side, PID 1 and the SSH server of the guest.
+
+#![recursion_limit = "256"] // `json!` of objects with as many fields as Docker's HostConfig
+
+pub mod config;
+pub mod host_facts;
+pub mod http;
+pub mod init;
+pub mod ready;
+pub mod serve;
+pub mod shutdown;
+pub mod sshd;

@@ -1,0 +1,114 @@
+//! `machine-engine serve`: take the data root, open the engine, listen, say so, and end in order.
+//!
+//! ```text
+//!   data root locked ─▶ socket bound ─▶ engine open ─▶ ready ──SIGTERM, SIGINT──▶ connections end ─▶ end
+//! ```
+//! The socket is bound before the engine opens, so that clients that come early wait instead of failing.
+
+mod socket;
+
+use crate::{
+    config::ServeOptions,
+    host_facts,
+    http::{router::router, server, state::AppState},
+    ready, shutdown,
+};
+use engine::{
+    Engine, EngineError,
+    engine::{Ports, Settings},
+};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What stopping all containers may take at the end.
+const STOP_CONTAINERS: Duration = Duration::from_secs(9);
+
+/// Why the engine could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("Could not prepare the folder {path}")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("The data root {path} is in use by another engine")]
+    DataRootInUse { path: PathBuf },
+    #[error("Another engine answers on {path}")]
+    SocketInUse { path: PathBuf },
+    #[error("{path} exists and is not a socket")]
+    NotASocket { path: PathBuf },
+    #[error("Group {name:?} does not exist")]
+    Group { name: String },
+    #[error("Could not listen on {path}")]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("Could not open the engine")]
+    Engine(#[source] EngineError),
+    #[error("Could not report readiness")]
+    Ready(#[source] io::Error),
+    #[error("Could not take signals")]
+    Signals(#[source] io::Error),
+}
+
+/// Serves until told to end. `ports` makes the adapters once the folders exist.
+pub async fn serve(
+    mut options: ServeOptions,
+    ports: impl FnOnce(&ServeOptions) -> Ports,
+) -> Result<(), ServeError> {
+    // Absolute from here on: containers' records and mounts name these folders.
+    options.data_root = prepare_folder(&options.data_root)?;
+    options.run_root = prepare_folder(&options.run_root)?;
+    // Held until the process ends; the kernel lets go of it however that happens.
+    let _lock = lock(&options.data_root)?;
+    let stop = shutdown::on_signal().map_err(ServeError::Signals)?;
+    let listener = socket::bind(&options.socket, options.group.as_deref()).await?;
+    let settings = Settings {
+        data_root: options.data_root.clone(),
+        labels: options.labels.clone(),
+        insecure_registries: options.insecure_registries.clone(),
+        registry_mirrors: options.registry_mirrors.clone(),
+        host: host_facts::read(),
+    };
+    let engine = Arc::new(Engine::open(settings, ports(&options)).await.map_err(ServeError::Engine)?);
+    let state = AppState { engine: Arc::clone(&engine), stopping: stop.clone() };
+    if let Some(fd) = options.ready_fd {
+        // The backlog accepts already; the loop below starts without another wait.
+        ready::tell(fd).map_err(ServeError::Ready)?;
+    }
+    tracing::info!(socket = %options.socket.display(), "The Engine API answers");
+    let containers = async {
+        stop.cancelled().await;
+        if options.stop_containers_on_exit {
+            stop_containers(&engine).await;
+        }
+    };
+    // Together: clients that follow a container's output see its end.
+    tokio::join!(server::serve(listener, router(state), stop.clone()), containers);
+    drop(std::fs::remove_file(&options.socket));
+    tracing::info!("The engine ends");
+    Ok(())
+}
+
+async fn stop_containers(engine: &Engine) {
+    if tokio::time::timeout(STOP_CONTAINERS, engine.containers.shutdown()).await.is_err() {
+        tracing::warn!("Containers did not stop in time");
+    }
+}
+
+fn prepare_folder(path: &Path) -> Result<PathBuf, ServeError> {
+    let fail = |source| ServeError::Folder { path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(fail)?;
+    path.canonicalize().map_err(fail)
+}
+
+fn lock(data_root: &Path) -> Result<File, ServeError> {
+    let path = data_root.join("engine.lock");
+    let fail = |source| ServeError::Folder { path: data_root.to_owned(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServeError::DataRootInUse { path: data_root.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}

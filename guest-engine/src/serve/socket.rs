@@ -1,0 +1,80 @@
+//! The API's socket: private from its first moment, and never taken from an engine that answers.
+
+use super::ServeError;
+use nix::{
+    sys::stat::{Mode, umask},
+    unistd::{Gid, Group, chown},
+};
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
+use tokio::net::{UnixListener, UnixStream};
+
+/// A listener that does not accept within this time is busy, not gone.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Binds `path`, mode 0600, or 0660 for `group`. A socket that nobody listens on any more is replaced.
+pub(super) async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
+    let fail = |source| ServeError::Listen { path: path.to_owned(), source };
+    let gid = group.map(find_group).transpose()?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(fail)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ServeError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) if answers(path).await => return Err(ServeError::SocketInUse { path: path.to_owned() }),
+        Ok(_) => fs::remove_file(path).map_err(fail)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fail(error)),
+    }
+    // Nobody else may connect even for a moment. No other thread makes files yet.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound.map_err(fail)?;
+    if let Some(gid) = gid {
+        chown(path, None, Some(gid)).map_err(|errno| fail(errno.into()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(fail)?;
+    }
+    Ok(listener)
+}
+
+async fn answers(path: &Path) -> bool {
+    match tokio::time::timeout(ANSWER, UnixStream::connect(path)).await {
+        Ok(connected) => connected.is_ok(),
+        Err(_) => true,
+    }
+}
+
+fn find_group(name: &str) -> Result<Gid, ServeError> {
+    if let Ok(number) = name.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    let found = Group::from_name(name).ok().flatten();
+    found.map(|group| group.gid).ok_or_else(|| ServeError::Group { name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn private_replaced_when_stale_and_kept_when_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/docker.sock");
+        let first = bind(&path, None).await.unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(bind(&path, None).await, Err(ServeError::SocketInUse { .. })));
+        drop(first);
+        bind(&path, None).await.unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"precious").unwrap();
+        assert!(matches!(bind(&file, None).await, Err(ServeError::NotASocket { .. })));
+        assert!(matches!(bind(&path, Some("no such group")).await, Err(ServeError::Group { .. })));
+    }
+}
