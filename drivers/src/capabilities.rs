@@ -1,0 +1,10 @@
+//! What a driver can do, as data.
+
+/// Abilities that not every driver has. All false is a legal driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The VM runs on this computer: no bill, dies with the host.
+    pub local: bool,
+    /// The guest boots anonymous and takes its seed over [`crate::Access::seed_socket`].
+    pub seed_channel: bool,
+}

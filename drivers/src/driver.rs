@@ -1,0 +1,54 @@
+//! The contract every driver fulfils. `testing::conformance` checks it.
+
+use crate::{Access, Capabilities, DriverError, Instance, InstanceState, MachineSpec, OptionSpec, Progress};
+use async_trait::async_trait;
+use std::{fmt::Debug, time::Duration};
+
+/// Makes and drives virtual machines. All methods may be called concurrently for different machines;
+/// `machine` holds the machine's lock around every method that changes something.
+///
+/// Dropping a future cancels it; the next call on the same machine must then find either the state
+/// before or the state after.
+#[async_trait]
+pub trait Driver: Debug + Send + Sync {
+    /// The name in `--driver NAME` and in the record.
+    fn name(&self) -> &'static str;
+
+    /// What this driver can do beyond the methods here.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The driver's own `create` options; `machine create --help` lists them.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// Called before anything is made: is everything there that `create` and `start` need? Changes
+    /// nothing. `Ok` carries sentences the user should read (for example that the VM will be slow).
+    async fn check(&self, spec: &MachineSpec) -> Result<Vec<String>, DriverError>;
+
+    /// Makes the instance, without starting it. When it fails, nothing is left behind. On an instance
+    /// that exists already (a retried `create`) it changes nothing and returns it.
+    async fn create(&self, spec: &MachineSpec, progress: &dyn Progress) -> Result<Instance, DriverError>;
+
+    /// Starts the instance. Returns once boot has been initiated, not once the guest is reachable.
+    /// Starting a running instance does nothing.
+    async fn start(&self, instance: &Instance, progress: &dyn Progress) -> Result<(), DriverError>;
+
+    /// Asks the guest to power off and returns once it has. After `grace` returns
+    /// [`DriverError::Timeout`] and the guest runs on. Stopping a stopped instance does nothing.
+    async fn stop(&self, instance: &Instance, grace: Duration) -> Result<(), DriverError>;
+
+    /// Cuts the power. Killing a stopped instance does nothing.
+    async fn kill(&self, instance: &Instance) -> Result<(), DriverError>;
+
+    /// Removes the instance and all that `create` made, running or not. `Ok` when it is gone already.
+    async fn remove(&self, instance: &Instance) -> Result<(), DriverError>;
+
+    /// What the instance is doing now. [`DriverError::NotFound`] when it does not exist any more.
+    async fn state(&self, instance: &Instance) -> Result<InstanceState, DriverError>;
+
+    /// How to reach the guest. Known after `start`; [`DriverError::NotRunning`] otherwise.
+    async fn access(&self, instance: &Instance) -> Result<Access, DriverError>;
+
+    /// The last lines the guest printed on its console, newest last, for error messages and
+    /// `machine logs`. Empty where there is no console.
+    async fn console_tail(&self, instance: &Instance, lines: usize) -> Result<Vec<String>, DriverError>;
+}

@@ -1,0 +1,61 @@
+//! What a driver made, and how to reach it.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::PathBuf};
+
+/// One virtual machine as its driver remembers it. Saved in the machine's record after `create`;
+/// what changes from start to start is the driver's own to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The driver's id of it: a provider's VM id, or the machine's folder for local ones.
+    pub id: String,
+    /// Opaque to everyone but the driver. Must stay readable by later versions of it.
+    pub data: serde_json::Value,
+}
+
+/// What an instance is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum InstanceState {
+    /// Power is on (says nothing about the guest's health).
+    Running,
+    /// Paused by its VM monitor.
+    Paused,
+    /// On its way up.
+    Starting,
+    /// On its way down.
+    Stopping,
+    /// Power is off, as asked.
+    Stopped,
+    /// Power is off though nobody asked: the guest or its VM monitor crashed.
+    Error,
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Where the guest's SSH server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshEndpoint {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Account.
+    pub user: String,
+}
+
+/// How to reach a running guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its SSH server.
+    pub ssh: SshEndpoint,
+    /// The address `machine ip` prints.
+    pub ip: String,
+    /// Unix socket of the seed channel (see `guest_contract::channel`), where the driver has one.
+    /// One client at a time; may be longer than `sockaddr_un` holds.
+    pub seed_socket: Option<PathBuf>,
+}

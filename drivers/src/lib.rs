@@ -1,0 +1,28 @@
+//! The seam between `machine` and whatever makes virtual machines.
+//!
+//! A [`Driver`] turns a [`MachineSpec`] into an [`Instance`] and drives it through its life. It knows
+//! nothing of SSH, terminals or the engine inside; `machine` knows nothing of QEMU or clouds.
+//!
+//! ```text
+//!   check ─▶ create ─▶ [record saved] ─▶ start ─▶ (seed, SSH: not the driver's) ─▶ stop | kill ─▶ remove
+//!                          ▲                │
+//!                          └── stopped ◀────┘
+//! ```
+
+mod capabilities;
+mod driver;
+mod error;
+mod instance;
+mod options;
+mod progress;
+mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use capabilities::Capabilities;
+pub use driver::Driver;
+pub use error::DriverError;
+pub use instance::{Access, Instance, InstanceState, SshEndpoint};
+pub use options::{DriverOptions, OptionKind, OptionSpec, OptionValue};
+pub use progress::{Progress, Silent};
+pub use spec::MachineSpec;

@@ -1,0 +1,45 @@
+//! A driver's own `create` options, as data: they feed `machine create --help` and its parser.
+
+use std::collections::BTreeMap;
+
+/// One option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// Flag without dashes, prefixed by the driver's name: `kvm-memory`.
+    pub name: &'static str,
+    /// Environment variable that sets it, if any.
+    pub env: Option<&'static str>,
+    /// Help sentence, imperative, no final dot.
+    pub help: &'static str,
+    /// What it takes.
+    pub kind: OptionKind,
+}
+
+/// What an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// No value.
+    Flag,
+    /// Text, with its default.
+    Text(Option<&'static str>),
+    /// A whole number, with its default.
+    Number(Option<u64>),
+    /// Text, may be given many times.
+    List,
+}
+
+/// A parsed option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionValue {
+    /// The flag was given.
+    Flag,
+    /// Text.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// All values, in order.
+    List(Vec<String>),
+}
+
+/// Parsed options by name; absent ones are not in it.
+pub type DriverOptions = BTreeMap<String, OptionValue>;
