@@ -1,0 +1,123 @@
+//! The commands, one file each: from arguments to a call of the lifecycle, and from its answer to
+//! words. Nothing is decided here.
+
+mod active;
+mod create;
+mod env;
+mod inspect;
+mod keeper;
+mod logs;
+mod ls;
+mod power;
+mod reach;
+mod rm;
+mod ssh;
+mod status;
+mod version;
+
+use crate::{
+    cli::Command,
+    config::Environment,
+    drivers::Registry,
+    error::{CommandError, ErrorKind},
+    interrupts::Interrupts,
+    lifecycle::{Guests, Lifecycle, Power},
+    machine::{DEFAULT_NAME, MachineName},
+    options::Parsed,
+    store::Store,
+    ui::Ui,
+};
+use futures_util::future::join_all;
+use std::ffi::OsString;
+
+/// What commands work with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) drivers: &'a Registry,
+    pub(crate) guests: &'a dyn Guests,
+    pub(crate) store: &'a Store,
+    pub(crate) ui: &'a Ui,
+    pub(crate) interrupts: &'a Interrupts,
+    /// The command line as typed.
+    pub(crate) invocation: &'a [OsString],
+}
+
+/// Runs a command.
+pub(crate) async fn run(context: &Context<'_>, parsed: Parsed) -> Result<(), CommandError> {
+    match parsed.cli.command {
+        Command::Active => active::run(context),
+        Command::Create(arguments) => create::run(context, arguments, parsed.driver_options).await,
+        Command::Env(arguments) => env::run(context, &arguments).await,
+        Command::Inspect(arguments) => inspect::run(context, &arguments),
+        Command::Ip(arguments) => reach::ip(context, &arguments).await,
+        Command::Keeper(arguments) => keeper::run(context, &arguments).await,
+        Command::Kill(arguments) => power::run(context, &arguments, Power::Kill).await,
+        Command::Logs(arguments) => logs::run(context, &arguments).await,
+        Command::Ls(arguments) => ls::run(context, &arguments).await,
+        Command::Restart(arguments) => power::run(context, &arguments, Power::Restart).await,
+        Command::Rm(arguments) => rm::run(context, &arguments).await,
+        Command::Ssh(arguments) => ssh::run(context, arguments).await,
+        Command::Start(arguments) => power::run(context, &arguments, Power::Start).await,
+        Command::Status(arguments) => status::run(context, &arguments).await,
+        Command::Stop(arguments) => power::run(context, &arguments, Power::Stop).await,
+        Command::Url(arguments) => reach::url(context, &arguments).await,
+        Command::Version(arguments) => version::run(context, &arguments).await,
+    }
+}
+
+impl<'a> Context<'a> {
+    fn lifecycle(&self) -> Lifecycle<'a> {
+        Lifecycle { store: self.store, drivers: self.drivers, guests: self.guests, ui: self.ui }
+    }
+
+    /// The machine that was named, or the one called `default`.
+    fn name(&self, given: Option<&str>) -> Result<MachineName, CommandError> {
+        match given {
+            Some(name) => Ok(name.parse()?),
+            None => self.default_name(),
+        }
+    }
+
+    /// The machines that were named, each once, or the one called `default`.
+    fn names(&self, given: &[String]) -> Result<Vec<MachineName>, CommandError> {
+        if given.is_empty() {
+            return Ok(vec![self.default_name()?]);
+        }
+        let mut names: Vec<MachineName> = Vec::with_capacity(given.len());
+        for name in given {
+            let name = name.parse()?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn default_name(&self) -> Result<MachineName, CommandError> {
+        let name: MachineName = DEFAULT_NAME.parse()?;
+        if self.store.folder(&name).exists() {
+            return Ok(name);
+        }
+        Err(CommandError::new(
+            ErrorKind::Failed,
+            "No machine name specified, and there is no machine \"default\"",
+        )
+        .hinted("\"machine ls\" lists machines"))
+    }
+
+    /// Does `work` for all machines at once. One machine's failure stops no other; all are told.
+    async fn each<'n, W, F>(&self, names: &'n [MachineName], work: W) -> Result<(), CommandError>
+    where
+        W: Fn(&'n MachineName) -> F,
+        F: Future<Output = Result<(), CommandError>>,
+    {
+        let mut failures: Vec<CommandError> =
+            join_all(names.iter().map(work)).await.into_iter().filter_map(Result::err).collect();
+        let Some(last) = failures.pop() else { return Ok(()) };
+        for failure in &failures {
+            self.ui.error(failure);
+        }
+        Err(last)
+    }
+}

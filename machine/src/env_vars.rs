@@ -1,0 +1,28 @@
+//! Every environment variable that `machine` reads or tells shells to set.
+
+/// Folder of the store; `--storage-path` goes before it. Default: `~/.docker/machine`.
+pub const STORAGE_PATH: &str = "MACHINE_STORAGE_PATH";
+/// Driver of `create`; `--driver` goes before it. Default: `kvm`.
+pub const DRIVER: &str = "MACHINE_DRIVER";
+/// Folder of the guest image; `--image` goes before it. Default: beside the executable.
+pub const GUEST_IMAGE: &str = "MACHINE_GUEST_IMAGE";
+/// Mirrors of Docker Hub for the engine, separated by commas, besides `--engine-registry-mirror`.
+pub const REGISTRY_MIRROR: &str = "ENGINE_REGISTRY_MIRROR";
+/// What the keeper and `--debug` log, in the syntax of `tracing`: `info`, `machine=debug`.
+pub const LOG: &str = "MACHINE_LOG";
+
+/// The machine a shell is set to, told by `machine env`; not read.
+pub const NAME: &str = "MACHINE_NAME";
+/// Where Docker clients find the engine: told by `machine env`, read by `machine active`.
+pub const DOCKER_HOST: &str = "DOCKER_HOST";
+/// TLS for Docker clients; `machine env` unsets it, as the socket needs none.
+pub const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
+/// Folder of the certificates; `machine env` unsets it, as the socket needs none.
+pub const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
+
+/// The user's home folder.
+pub const HOME: &str = "HOME";
+/// The user's shell, for `machine env` without `--shell`.
+pub const SHELL: &str = "SHELL";
+/// Any value turns colours off (no-color.org).
+pub const NO_COLOR: &str = "NO_COLOR";

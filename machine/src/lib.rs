@@ -1,0 +1,125 @@
+//! The host side of `machine`: command line, store, lifecycle, SSH, tunnel and keeper.
+//!
+//! [`run`] is the whole program but for the process around it, so that tests drive it in-process with
+//! the memory driver. Start reading at [`lifecycle`].
+//!
+//! ```text
+//!   main ─▶ run ─▶ cli ─▶ commands ─▶ lifecycle ─▶ store, drivers, guests (keeper ─▶ tunnel ─▶ ssh)
+//!                            └──▶ ui ◀──┘
+//! ```
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod drivers;
+mod engine_api;
+pub mod env;
+pub mod env_vars;
+pub mod error;
+pub mod guest_channel;
+pub mod image;
+pub mod interrupts;
+pub mod keeper;
+pub mod lifecycle;
+mod logging;
+pub mod machine;
+mod options;
+pub mod ssh;
+pub mod store;
+pub mod template;
+pub mod tunnel;
+pub mod ui;
+
+use crate::{
+    cli::Command,
+    commands::Context,
+    config::Environment,
+    drivers::Registry,
+    error::{CommandError, ErrorKind},
+    interrupts::Interrupts,
+    keeper::SpawnOptions,
+    lifecycle::{Guests, KeptGuests},
+    store::Store,
+    ui::Ui,
+};
+use std::{ffi::OsString, sync::Arc};
+use tokio::runtime::{Builder, Runtime};
+
+/// What the program finds around it.
+#[derive(Debug)]
+pub struct World {
+    /// The process's surroundings.
+    pub environment: Environment,
+    /// The drivers.
+    pub drivers: Registry,
+    /// Who reaches guests; `None`: the machines' keepers.
+    pub guests: Option<Arc<dyn Guests>>,
+    /// Where interrupts come from.
+    pub interrupts: Interrupts,
+}
+
+/// Runs one command; `arguments` begin with the program's name. Returns the exit code, everything has
+/// been told.
+pub fn run(arguments: &[OsString], world: &World, ui: &Ui) -> i32 {
+    let parsed = match options::parse(arguments, &world.drivers, &world.environment) {
+        Ok(parsed) => parsed,
+        Err(options::Unparsed::Told(text)) => {
+            ui.data_raw(&text);
+            return 0;
+        }
+        Err(options::Unparsed::Wrong(text)) => {
+            ui.status(&text);
+            return CommandError::new(ErrorKind::Usage, "").exit_code();
+        }
+        Err(options::Unparsed::Error(error)) => return told(ui, &error),
+    };
+    match execute(arguments, parsed, world, ui) {
+        Ok(()) => 0,
+        Err(error) => told(ui, &error),
+    }
+}
+
+fn execute(
+    arguments: &[OsString],
+    parsed: options::Parsed,
+    world: &World,
+    ui: &Ui,
+) -> Result<(), CommandError> {
+    let keeper = matches!(parsed.cli.command, Command::Keeper(_));
+    logging::begin(keeper, parsed.cli.debug, &world.environment);
+    let root = world.environment.storage_path(parsed.cli.storage_path.clone())?;
+    let store = Store::new(root.clone());
+    let guests: Arc<dyn Guests> = match &world.guests {
+        Some(guests) => Arc::clone(guests),
+        None => {
+            let spawn = SpawnOptions { executable: world.environment.executable.clone(), storage_path: root };
+            Arc::new(KeptGuests { spawn })
+        }
+    };
+    let context = Context {
+        environment: &world.environment,
+        drivers: &world.drivers,
+        guests: &*guests,
+        store: &store,
+        ui,
+        interrupts: &world.interrupts,
+        invocation: arguments,
+    };
+    let runtime = runtime(keeper)
+        .map_err(|error| CommandError::caused("Could not start the program's threads", &error))?;
+    let outcome = runtime.block_on(commands::run(&context, parsed));
+    // A thread that waits for the terminal's next key must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A command waits and talks; only the keeper has work for all processors.
+fn runtime(keeper: bool) -> std::io::Result<Runtime> {
+    let mut builder = if keeper { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    builder.enable_all().build()
+}
+
+fn told(ui: &Ui, error: &CommandError) -> i32 {
+    ui.error(error);
+    error.exit_code()
+}

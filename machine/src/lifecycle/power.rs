@@ -1,0 +1,195 @@
+//! `start`, `stop`, `restart` and `kill`, and the wait for a guest to answer.
+
+use super::{CONSOLE_LINES, CommandError, Lifecycle, READY_LIMIT, Readiness, Whole};
+use crate::{
+    machine::MachineName,
+    store::{Address, Stage, files},
+};
+use machine_drivers::{Access, DriverError, InstanceState};
+use std::{path::Path, time::Duration};
+
+/// How long `stop` lets the guest put its containers in order.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// What to do to a machine's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// On, and wait until the engine answers.
+    Start,
+    /// Off, in good order.
+    Stop,
+    /// Off in good order, then on.
+    Restart,
+    /// Cut.
+    Kill,
+}
+
+impl Lifecycle<'_> {
+    /// Does it. Doing it to a machine that is in that state already is no error.
+    pub async fn power(&self, name: &MachineName, power: Power) -> Result<(), CommandError> {
+        let lock = self.lock(name).await?;
+        let mut whole = self.whole_locked(name, &lock)?;
+        let (doing, failed) = match power {
+            Power::Start => ("Starting", "start"),
+            Power::Stop => ("Stopping", "stop"),
+            Power::Restart => ("Restarting", "restart"),
+            Power::Kill => ("Killing", "kill"),
+        };
+        self.ui.status(&format!("{doing} \"{name}\"..."));
+        let outcome = match power {
+            Power::Start => self.start(&mut whole).await,
+            Power::Stop => self.stop(&whole).await,
+            Power::Restart => self.restart(&mut whole).await,
+            Power::Kill => self.kill(&whole).await,
+        };
+        outcome.map_err(|error| error.within(format!("Could not {failed} machine \"{name}\"")))
+    }
+
+    async fn start(&self, whole: &mut Whole) -> Result<(), CommandError> {
+        let name = whole.record.name.clone();
+        if whole.driver.state(&whole.instance).await? == InstanceState::Running {
+            if let Ok(Some(Readiness::Failed(_))) = self.guests.readiness(&whole.folder).await {
+                // It stays only to tell why; another one tries again.
+                self.let_go(&whole.folder).await;
+            }
+            self.bring_up(whole).await.map_err(|error| error.hinted(logs_hint(&name, &whole.folder)))?;
+            self.ui.status(&format!("Machine \"{name}\" is already running."));
+            return Ok(());
+        }
+        self.power_on(whole).await?;
+        self.bring_up(whole).await.map_err(|error| error.hinted(logs_hint(&name, &whole.folder)))?;
+        self.ui.status(&format!("Machine \"{name}\" was started."));
+        Ok(())
+    }
+
+    async fn stop(&self, whole: &Whole) -> Result<(), CommandError> {
+        let name = &whole.record.name;
+        if is_off(whole.driver.state(&whole.instance).await?) {
+            self.let_go(&whole.folder).await;
+            self.ui.status(&format!("Machine \"{name}\" is already stopped."));
+            return Ok(());
+        }
+        self.shut_down(whole).await?;
+        self.ui.status(&format!("Machine \"{name}\" was stopped."));
+        Ok(())
+    }
+
+    async fn restart(&self, whole: &mut Whole) -> Result<(), CommandError> {
+        let name = whole.record.name.clone();
+        if !is_off(whole.driver.state(&whole.instance).await?) {
+            self.shut_down(whole).await?;
+        }
+        self.power_on(whole).await?;
+        self.bring_up(whole).await.map_err(|error| error.hinted(logs_hint(&name, &whole.folder)))?;
+        self.ui.status(&format!("Machine \"{name}\" was restarted."));
+        Ok(())
+    }
+
+    async fn kill(&self, whole: &Whole) -> Result<(), CommandError> {
+        let name = &whole.record.name;
+        whole.driver.kill(&whole.instance).await?;
+        self.let_go(&whole.folder).await;
+        self.ui.status(&format!("Machine \"{name}\" was killed."));
+        Ok(())
+    }
+
+    async fn power_on(&self, whole: &Whole) -> Result<(), CommandError> {
+        // The keeper of a VM that crashed may still be on its way out, and must not be taken for ours.
+        self.let_go(&whole.folder).await;
+        let progress = self.ui.driver_lines(whole.record.name.as_str());
+        Ok(whole.driver.start(&whole.instance, &progress).await?)
+    }
+
+    async fn shut_down(&self, whole: &Whole) -> Result<(), CommandError> {
+        whole.driver.stop(&whole.instance, STOP_GRACE).await.map_err(|error| {
+            let hint = matches!(error, DriverError::Timeout { .. });
+            let error = CommandError::from(error);
+            if hint {
+                error.hinted(format!("Cut its power with \"machine kill {}\"", whole.record.name))
+            } else {
+                error
+            }
+        })?;
+        self.let_go(&whole.folder).await;
+        Ok(())
+    }
+
+    /// From power on to an engine that answers; then the machine counts as created and its address is
+    /// remembered.
+    pub(super) async fn bring_up(&self, whole: &mut Whole) -> Result<(), CommandError> {
+        let name = whole.record.name.clone();
+        self.guests.adopt(&name, &whole.folder).await.map_err(|e| could_not_reach(&name, &e))?;
+        self.ui.status("Waiting for machine to be running, this may take a few minutes...");
+        self.wait_ready(whole).await?;
+        let address = Address::from(whole.driver.access(&whole.instance).await?);
+        if let Some(own) = whole.record.own_mut()
+            && (own.state != Stage::Created || own.address.as_ref() != Some(&address))
+        {
+            own.state = Stage::Created;
+            own.address = Some(address);
+            self.store.save(&whole.record)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the guest answers. A failure says in which phase, after how long, and what the guest
+    /// printed last.
+    pub async fn wait_ready(&self, whole: &Whole) -> Result<(), CommandError> {
+        let name = &whole.record.name;
+        let step = self.ui.step(name.as_str());
+        let mut last = None;
+        let mut on_phase = |phase: guest_contract::Phase| {
+            if last.replace(phase) != Some(phase) {
+                step.phase(&phase.to_string());
+            }
+        };
+        let waited = self.guests.wait_ready(name, &whole.folder, &mut on_phase, READY_LIMIT).await;
+        let elapsed = step.elapsed();
+        drop(step);
+        let Err(error) = waited else { return Ok(()) };
+        let phase =
+            last.map_or_else(|| "before its first sign of life".to_owned(), |phase| format!("while {phase}"));
+        let message = format!(
+            "Machine \"{name}\" did not get ready: it gave up {phase}, after {:.1} s",
+            elapsed.as_secs_f64()
+        );
+        let console = whole.driver.console_tail(&whole.instance, CONSOLE_LINES).await.unwrap_or_default();
+        let mut error = CommandError::caused(message, &error);
+        if !console.is_empty() {
+            error.causes.push(format!("The console's last lines:\n    {}", console.join("\n    ")));
+        }
+        Err(error)
+    }
+
+    /// The power is off: its keeper may go. It would notice by itself; a failure to tell it is no matter.
+    pub(super) async fn let_go(&self, folder: &Path) {
+        if let Err(error) = self.guests.release(folder).await {
+            tracing::debug!(%error, "the keeper could not be told to stop");
+        }
+    }
+}
+
+impl From<Access> for Address {
+    fn from(access: Access) -> Self {
+        Self {
+            ip: access.ip,
+            ssh_host: access.ssh.host,
+            ssh_port: access.ssh.port,
+            ssh_user: access.ssh.user,
+        }
+    }
+}
+
+/// Where to look when a machine that stays did not get ready.
+pub(super) fn logs_hint(name: &MachineName, folder: &Path) -> String {
+    let log = folder.join(files::KEEPER_LOG);
+    format!("\"machine logs {name}\" shows the console; its keeper's log is {}", log.display())
+}
+
+fn is_off(state: InstanceState) -> bool {
+    matches!(state, InstanceState::Stopped | InstanceState::Error)
+}
+
+pub(super) fn could_not_reach(name: &MachineName, error: &super::GuestError) -> CommandError {
+    CommandError::caused(format!("Could not reach machine \"{name}\""), error)
+}

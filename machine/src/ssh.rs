@@ -1,0 +1,76 @@
+//! SSH to a machine: keys, pinned connections, commands and shells.
+//!
+//! A connection is made with our key only and to the host key we know only; nothing is trusted on
+//! first use. russh is named here and in `tunnel/` and nowhere else.
+
+mod connection;
+pub mod keys;
+mod session;
+mod terminal;
+
+pub use connection::{Connection, Connector};
+pub use session::run_command;
+
+use std::{io, time::Duration};
+
+/// Failure to reach a machine over SSH, or while talking to it.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// The machine's keys cannot be used.
+    #[error("The machine's SSH keys cannot be used")]
+    Keys(#[from] keys::KeyError),
+    /// Nobody accepts the TCP connection.
+    #[error("Could not connect to {host} port {port}")]
+    Connect {
+        host: String,
+        port: u16,
+        #[source]
+        source: io::Error,
+    },
+    /// The server did not finish in time.
+    #[error("{what} took longer than {} s", .limit.as_secs())]
+    Timeout { what: &'static str, limit: Duration },
+    /// Somebody else answers where the machine should.
+    #[error(
+        "The SSH server shows the host key {offered}, but this machine's is {expected}; refusing to talk to it"
+    )]
+    HostKey { expected: String, offered: String },
+    /// The server does not accept our key.
+    #[error("The SSH server does not accept the machine's key for user {user}")]
+    Refused { user: String },
+    /// The server refuses to connect a channel to the target, because nothing listens there (yet).
+    #[error("Nothing listens on {target} in the machine")]
+    Target { target: String },
+    /// The server refuses the request itself.
+    #[error("The SSH server refused {what}")]
+    Denied { what: &'static str },
+    /// The connection ended before the remote command did.
+    #[error("The connection to the machine was lost")]
+    Lost,
+    /// The local terminal cannot be driven.
+    #[error("Could not {action} the terminal")]
+    Terminal {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// The SSH protocol failed.
+    #[error("The SSH connection failed")]
+    Protocol(#[source] russh::Error),
+}
+
+impl SshError {
+    /// Whether trying again cannot help: the wrong peer, or one that does not know us.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Keys(_) | Self::HostKey { .. } | Self::Refused { .. })
+    }
+}
+
+impl From<russh::Error> for SshError {
+    fn from(error: russh::Error) -> Self {
+        match error {
+            russh::Error::Disconnect | russh::Error::SendError | russh::Error::HUP => Self::Lost,
+            other => Self::Protocol(other),
+        }
+    }
+}

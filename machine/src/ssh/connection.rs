@@ -1,0 +1,193 @@
+//! One authenticated SSH connection to one machine.
+
+use super::{SshError, keys};
+use machine_drivers::SshEndpoint;
+use russh::{
+    Channel, ChannelOpenFailure, Disconnect, Preferred, cipher,
+    client::{self, Msg},
+    keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
+};
+use std::{borrow::Cow, fmt, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+/// TCP connect. User networking and clouds answer or refuse far sooner.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Key exchange and authentication: milliseconds on a real CPU, seconds in an emulated one under load.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
+/// One request and its answer on an established connection.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// Bytes in flight per channel before the receiver must speak.
+const WINDOW: u32 = 4 * 1024 * 1024;
+/// Largest packet russh can receive; fewer packets, fewer wake-ups.
+const PACKET: u32 = 65535;
+/// Messages russh keeps for a reader that lags, beyond which the whole connection waits for it. With
+/// [`PACKET`] this bounds what a stalled client costs us: 4 MiB.
+const BACKLOG: usize = 64;
+
+/// Makes connections to one machine: knows where it is, our key and its key.
+#[derive(Clone)]
+pub struct Connector {
+    endpoint: SshEndpoint,
+    config: Arc<client::Config>,
+    key: Arc<PrivateKey>,
+    host_key: Arc<PublicKey>,
+}
+
+impl Connector {
+    /// Reads the machine's keys from its folder. Does not connect.
+    pub fn new(endpoint: SshEndpoint, directory: &Path) -> Result<Self, SshError> {
+        Ok(Self {
+            endpoint,
+            config: Arc::new(config()),
+            key: Arc::new(keys::client_key(directory)?),
+            host_key: Arc::new(keys::host_key(directory)?),
+        })
+    }
+
+    /// Connects, verifies the host key and logs in. Has its own deadlines.
+    pub async fn connect(&self) -> Result<Connection, SshError> {
+        let SshEndpoint { host, port, user } = &self.endpoint;
+        let refused = |source| SshError::Connect { host: host.clone(), port: *port, source };
+        let socket = timeout(CONNECT_LIMIT, TcpStream::connect((host.as_str(), *port)))
+            .await
+            .map_err(|_| SshError::Timeout { what: "Connecting to the SSH server", limit: CONNECT_LIMIT })?
+            .map_err(refused)?;
+        // Small API requests must not wait for the acknowledgement of the previous one.
+        socket.set_nodelay(true).map_err(refused)?;
+
+        let (alive, gone) = watch::channel(());
+        let peer = Peer { expected: Arc::clone(&self.host_key), _alive: alive };
+        let handshake = async {
+            let mut handle = client::connect_stream(Arc::clone(&self.config), socket, peer).await?;
+            let key = PrivateKeyWithHashAlg::new(Arc::clone(&self.key), None);
+            if handle.authenticate_publickey(user, key).await?.success() {
+                Ok(handle)
+            } else {
+                Err(SshError::Refused { user: user.clone() })
+            }
+        };
+        let handle = timeout(HANDSHAKE_LIMIT, handshake)
+            .await
+            .map_err(|_| SshError::Timeout { what: "The SSH handshake", limit: HANDSHAKE_LIMIT })??;
+        Ok(Connection { handle, since: Instant::now(), gone })
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// An authenticated connection. Dropping it closes it.
+pub struct Connection {
+    handle: client::Handle<Peer>,
+    since: Instant,
+    gone: watch::Receiver<()>,
+}
+
+impl Connection {
+    /// Whether the session still runs, as far as is known without asking.
+    pub fn is_alive(&self) -> bool {
+        !self.handle.is_closed()
+    }
+
+    /// Time since it was authenticated.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Resolves when the session has ended, for whatever reason.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut gone = self.gone.clone();
+        // Nothing is ever sent: the sender lives in the session and dies with it.
+        async move { while gone.changed().await.is_ok() {} }
+    }
+
+    /// Opens a channel to a unix socket inside the machine. [`SshError::Target`] when nothing listens
+    /// there: worth a retry on the same connection.
+    pub async fn open_socket(&self, path: &str) -> Result<Channel<Msg>, SshError> {
+        match timeout(REQUEST_LIMIT, self.handle.channel_open_direct_streamlocal(path)).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
+                Err(SshError::Target { target: path.to_owned() })
+            }
+            Ok(Err(russh::Error::ChannelOpenFailure(_))) => {
+                Err(SshError::Denied { what: "to open a channel" })
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(SshError::Timeout { what: "Opening a channel", limit: REQUEST_LIMIT }),
+        }
+    }
+
+    /// Opens a channel for a command or a shell.
+    pub(super) async fn open_session(&self) -> Result<Channel<Msg>, SshError> {
+        timeout(REQUEST_LIMIT, self.handle.channel_open_session())
+            .await
+            .map_err(|_| SshError::Timeout { what: "Opening a session", limit: REQUEST_LIMIT })?
+            .map_err(Into::into)
+    }
+
+    /// Says goodbye, so that the server does not log a broken connection.
+    pub async fn close(self) {
+        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "");
+        // Best effort: the peer may be gone already.
+        _ = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("age", &self.age())
+            .field("alive", &self.is_alive())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The session's side of [`Connection`]: accepts exactly one host key.
+struct Peer {
+    expected: Arc<PublicKey>,
+    _alive: watch::Sender<()>,
+}
+
+impl client::Handler for Peer {
+    type Error = SshError;
+
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, SshError> {
+        let offered = offered.public_key();
+        if offered.key_data() == self.expected.key_data() {
+            return Ok(true);
+        }
+        Err(SshError::HostKey {
+            expected: self.expected.fingerprint(HashAlg::Sha256).to_string(),
+            offered: offered.fingerprint(HashAlg::Sha256).to_string(),
+        })
+    }
+}
+
+fn config() -> client::Config {
+    client::Config {
+        window_size: WINDOW,
+        maximum_packet_size: PACKET,
+        channel_buffer_size: BACKLOG,
+        nodelay: true,
+        // A `docker events` may be silent for days.
+        inactivity_timeout: None,
+        keepalive_interval: Some(Duration::from_secs(15)),
+        keepalive_max: 3,
+        preferred: Preferred {
+            // The host key we pinned is Ed25519; another algorithm could only be another host.
+            key: Cow::Borrowed(&[Algorithm::Ed25519]),
+            // AES-GCM has hardware support nearly everywhere and is twice as fast as ChaCha20 there.
+            cipher: Cow::Borrowed(&[cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305]),
+            compression: Cow::Borrowed(&[russh::compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        ..client::Config::default()
+    }
+}

@@ -1,0 +1,98 @@
+//! The machine's Engine API on a local unix socket: every accepted client is carried to the engine's
+//! socket inside the machine.
+//!
+//! ```text
+//!   docker ─▶ docker.sock ─▶ forward ─▶ own SSH connection ─▶ guest sshd ─▶ /var/run/docker.sock
+//!                               ▲ take / give back
+//!                             pool: a few warm, authenticated connections
+//! ```
+//!
+//! One SSH connection per client: russh re-opens a channel's window when data arrives, not when it is
+//! consumed, and then waits for a lagging reader inside the session. On a shared connection one paused
+//! `docker logs -f` would stop every other client of the machine.
+
+mod forward;
+mod ping;
+mod pool;
+
+use crate::ssh::{Connector, SshError};
+use pool::Pool;
+use std::{sync::Arc, time::Duration};
+use tokio::{net::UnixListener, task::JoinSet, time::sleep};
+
+/// The engine did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// The machine cannot be reached.
+    #[error("Could not reach the engine over SSH")]
+    Ssh(#[from] SshError),
+    /// It answered something else.
+    #[error("The engine answered its ping with {answer:?}")]
+    Ping { answer: String },
+    /// It did not answer.
+    #[error("The engine did not answer its ping within {} s", .limit.as_secs())]
+    Silent { limit: Duration },
+}
+
+/// The way to one machine's engine.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    pool: Arc<Pool>,
+    target: Arc<str>,
+}
+
+impl Tunnel {
+    /// A tunnel to the unix socket `target` inside the machine. Nothing is connected yet.
+    pub fn new(connector: Connector, target: &str) -> Self {
+        Self { pool: Arc::new(Pool::new(connector)), target: target.into() }
+    }
+
+    /// Tries once, on a connection that later serves a client: does the engine answer `GET /_ping`?
+    pub async fn ping(&self) -> Result<(), TunnelError> {
+        ping::ping(&self.pool, &self.target).await
+    }
+
+    /// Has one connection ready. Returns at once when there is one.
+    pub async fn connect(&self) -> Result<(), SshError> {
+        let connection = self.pool.take().await?;
+        self.pool.give_back(connection);
+        Ok(())
+    }
+
+    /// Whether the machine's SSH server was reached in the last while: `None`, or how long it has not
+    /// been.
+    pub fn unreachable_for(&self) -> Option<Duration> {
+        self.pool.unreachable_for()
+    }
+
+    /// Serves `listener` for ever. Dropping the future ends every client's connection.
+    pub async fn serve(&self, listener: UnixListener) {
+        let mut clients = JoinSet::new();
+        let accept = async {
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => match accepted {
+                        Ok((client, _)) => {
+                            let tunnel = self.clone();
+                            clients.spawn(async move {
+                                if let Err(error) = forward::forward(client, &tunnel.pool, &tunnel.target).await {
+                                    tracing::warn!(error = &error as &dyn std::error::Error, "a client was not served");
+                                }
+                            });
+                        }
+                        Err(error) => {
+                            // Out of file descriptors, most likely; clients that leave free some.
+                            tracing::warn!(%error, "could not accept a client");
+                            sleep(Duration::from_millis(100)).await;
+                        }
+                    },
+                    Some(_) = clients.join_next() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = accept => {}
+            () = self.pool.keep_warm() => {}
+        }
+    }
+}

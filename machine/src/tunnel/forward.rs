@@ -1,0 +1,177 @@
+//! One client, from accept to close.
+//!
+//! Both directions are copied at their own pace and end on their own: the client's end of input
+//! (`docker run -i < file`) becomes the channel's, and the other way round. Back-pressure is the
+//! window's: a client that does not read stops its own SSH connection and nobody else's.
+
+use super::pool::Pool;
+use crate::ssh::{Connection, SshError};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    os::fd::AsFd,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    net::{
+        UnixStream,
+        unix::{ReadHalf, WriteHalf},
+    },
+    time::{Instant, sleep, timeout},
+};
+
+/// How long a client waits for an engine that restarts.
+const ENGINE_LIMIT: Duration = Duration::from_secs(5);
+/// The engine's and the server's answer to a client's end; without it the connection is not used again.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+/// Read from the client at once: fits one SSH packet.
+const CHUNK: usize = 60 * 1024;
+/// Packets written to the client at once.
+const BATCH: usize = 16;
+
+/// Carries `client` to `target`. Returns when both ends are done, or an error when it could not begin.
+pub(super) async fn forward(mut client: UnixStream, pool: &Pool, target: &str) -> Result<(), SshError> {
+    let (connection, channel) = open(pool, target).await?;
+    let (mut reader, writer) = channel.split();
+    copy(&mut client, &mut reader, &writer).await;
+    // The client's close must not wait for the server's.
+    drop(client);
+    if closed(&mut reader, &writer).await && connection.is_alive() {
+        pool.give_back(connection);
+    } else {
+        connection.close().await;
+    }
+    Ok(())
+}
+
+/// A channel to `target`; waits for an engine that is just restarting.
+pub(super) async fn open(pool: &Pool, target: &str) -> Result<(Connection, Channel<Msg>), SshError> {
+    let deadline = Instant::now() + ENGINE_LIMIT;
+    let mut pause = Duration::from_millis(20);
+    let mut connection = pool.take().await?;
+    loop {
+        let error = match connection.open_socket(target).await {
+            Ok(channel) => return Ok((connection, channel)),
+            Err(error) => error,
+        };
+        if Instant::now() + pause > deadline {
+            return Err(error);
+        }
+        match error {
+            SshError::Target { .. } => sleep(pause).await,
+            // A warm connection may have died unnoticed.
+            SshError::Lost | SshError::Timeout { .. } => connection = pool.take().await?,
+            other => return Err(other),
+        }
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Ends the channel after its input has ended. Whether the server closed it by itself, so that the
+/// connection holds nothing of it any more; once we close it first, russh does not tell of the server's
+/// answer.
+pub(super) async fn closed(reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>) -> bool {
+    let farewell = async { while !matches!(reader.wait().await, Some(ChannelMsg::Close) | None) {} };
+    let agreed = timeout(CLOSE_LIMIT, farewell).await.is_ok();
+    if !agreed {
+        // Fails when the session has ended, which closes it as well.
+        _ = writer.close().await;
+    }
+    agreed
+}
+
+/// Returns when the server closed the channel, the session ended or the client left.
+async fn copy(client: &mut UnixStream, reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>) {
+    let watched = client.as_fd().try_clone_to_owned();
+    let (input, output) = client.split();
+    let up = async {
+        if upload(input, writer).await.is_ok() && writer.eof().await.is_ok() {
+            // The client may have ended its input only, or be gone altogether; an idle
+            // `docker logs -f` must not stay open in the engine when its terminal has been closed.
+            match watched.and_then(hung_up) {
+                Ok(gone) => gone.await,
+                Err(_) => std::future::pending().await,
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        _ = download(reader, output) => {}
+    }
+}
+
+async fn upload(mut input: ReadHalf<'_>, writer: &ChannelWriteHalf<Msg>) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        if (&mut input).take(CHUNK as u64).read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        let chunk: Bytes = buffer.split().freeze();
+        writer.data_bytes(chunk).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    }
+}
+
+async fn download(reader: &mut ChannelReadHalf, mut output: WriteHalf<'_>) -> io::Result<()> {
+    let mut batch = VecDeque::with_capacity(BATCH);
+    loop {
+        let mut message = Some(reader.wait().await);
+        // What has arrived meanwhile goes out in the same system call.
+        while let Some(Some(ChannelMsg::Data { data })) = message {
+            batch.push_back(data);
+            message = if batch.len() < BATCH { reader.wait().now_or_never() } else { None };
+        }
+        write_all(&mut output, &mut batch).await?;
+        match message {
+            Some(Some(ChannelMsg::Eof)) => output.shutdown().await?,
+            Some(Some(ChannelMsg::Close) | None) => return Ok(()),
+            Some(Some(_)) | None => {}
+        }
+    }
+}
+
+async fn write_all(output: &mut WriteHalf<'_>, batch: &mut VecDeque<Bytes>) -> io::Result<()> {
+    // A packet of no data would be taken for a socket that accepts none.
+    batch.retain(|data| !data.is_empty());
+    while !batch.is_empty() {
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        for (slice, data) in slices.iter_mut().zip(batch.iter()) {
+            *slice = IoSlice::new(data);
+        }
+        let mut written = output.write_vectored(&slices[..batch.len()]).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while let Some(first) = batch.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            batch.pop_front();
+        }
+    }
+    Ok(())
+}
+
+/// Resolves when the peer of `socket` has closed both directions. Watches a duplicate, so that clearing
+/// its readiness cannot make the copying side miss an event.
+fn hung_up(socket: std::os::fd::OwnedFd) -> io::Result<impl Future<Output = ()>> {
+    let socket = UnixStream::from_std(socket.into())?;
+    Ok(async move {
+        loop {
+            match socket.ready(Interest::WRITABLE).await {
+                Ok(ready) if !ready.is_write_closed() => {
+                    _ = socket.try_io(Interest::WRITABLE, || -> io::Result<()> {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    });
+                }
+                _ => return,
+            }
+        }
+    })
+}

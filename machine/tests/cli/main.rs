@@ -1,0 +1,13 @@
+//! The command line as users see it, in-process, with the strict memory driver and pretended guests.
+#![expect(clippy::unwrap_used, reason = "Clippy knows tests by #[test] only; here everything is test code")]
+
+mod create;
+mod env;
+mod interrupted;
+mod ls;
+mod parallel;
+mod power;
+mod records;
+mod refusals;
+mod rm;
+mod support;
