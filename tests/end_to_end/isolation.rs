@@ -1,0 +1,35 @@
+//! Two machines at once are two engines.
+
+use anyhow::Result;
+use std::os::unix::fs::PermissionsExt;
+use tests::Host;
+
+#[test]
+fn two_machines_share_nothing_and_their_sockets_are_their_owners() -> Result<()> {
+    let host = Host::new()?;
+    std::thread::scope(|scope| -> Result<()> {
+        let (one, two) =
+            (scope.spawn(|| host.create_with_busybox("one")), scope.spawn(|| host.create("two")));
+        one.join().unwrap()?;
+        two.join().unwrap()
+    })?;
+    assert_eq!(host.machine(&["ls", "-q"])?.ok()?, "one\ntwo");
+    host.docker("one", &["run", "-d", "--name", "only", "busybox", "sleep", "1000"])?.ok()?;
+    assert_eq!(host.docker("two", &["ps", "-aq"])?.ok()?, "");
+    assert_eq!(host.docker("two", &["images", "-q"])?.ok()?, "");
+    assert_ne!(
+        host.docker("one", &["info", "-f", "{{.ID}}"])?.ok()?,
+        host.docker("two", &["info", "-f", "{{.ID}}"])?.ok()?
+    );
+    for name in ["one", "two"] {
+        let folder = host.folder(name);
+        assert_eq!(folder.metadata()?.permissions().mode() & 0o777, 0o700);
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let mode = entry.metadata()?.permissions().mode() & 0o777;
+            let open = entry.file_name().to_string_lossy().ends_with(".pub");
+            assert!(mode & 0o077 == 0 || open, "{} has mode {mode:o}", entry.path().display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! A booted guest, the built `machine` and the real docker client.
+
+mod crash;
+mod isolation;
+mod lifecycle;
+mod refusals;
+mod tunnel;

@@ -1,0 +1,45 @@
+#!/bin/sh
+# install-tools.sh demo|test : installs from the host's own package manager what the build, the demo or
+# the tests need and the host lacks. Says what it installs; sudo is used for nothing else.
+set -eu
+
+case "${1:-}" in
+demo) packages="gcc:cc libc6-dev:/usr/include/stdio.h make:make qemu-system-x86:qemu-system-x86_64
+    debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
+    ca-certificates:/etc/ssl/certs/ca-certificates.crt" ;;
+test) packages="gcc:cc libc6-dev:/usr/include/stdio.h make:make qemu-system-x86:qemu-system-x86_64
+    debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
+    ca-certificates:/etc/ssl/certs/ca-certificates.crt
+    e2fsprogs:e2fsck busybox-static:/bin/busybox openssh-client:ssh
+    python3:python3 python3-venv:python3 util-linux:script" ;;
+*) echo "usage: install-tools.sh demo|test" >&2; exit 2 ;;
+esac
+
+# sbin holds e2fsck, and is not in everybody's PATH.
+PATH=$PATH:/usr/sbin:/sbin
+missing=
+for entry in $packages; do
+    package=${entry%%:*} probe=${entry#*:}
+    case $probe in
+    /*) [ -e "$probe" ] && continue ;;
+    *) command -v "$probe" >/dev/null 2>&1 && continue ;;
+    esac
+    missing="$missing $package"
+done
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "Error: cargo is not installed" >&2
+    echo "Hint: Install Rust 1.95 or newer, see https://www.rust-lang.org/tools/install" >&2
+    exit 1
+fi
+[ -n "$missing" ] || exit 0
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+echo "Installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # the list is meant to split
+$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1 && exit 0
+# An outdated index is the usual reason; once more, and now with the reasons shown.
+$sudo apt-get update -qq
+# shellcheck disable=SC2086
+$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null

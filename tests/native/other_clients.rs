@@ -1,0 +1,53 @@
+//! Clients that are not the docker CLI: docker-py and bollard.
+
+use anyhow::Result;
+use bollard::{
+    Docker,
+    models::ContainerCreateBody,
+    query_parameters::{
+        CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+        StartContainerOptions, WaitContainerOptions,
+    },
+};
+use futures_util::TryStreamExt;
+use tests::{NativeEngine, artifacts, run};
+
+#[test]
+fn docker_py() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let mut python = run::command(&artifacts::python()?, [artifacts::file("native/docker_py.py")]);
+    run::run(python.env("DOCKER_HOST", engine.url()))?.ok()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn bollard() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let docker =
+        Docker::connect_with_unix(&engine.socket().to_string_lossy(), 60, bollard::API_DEFAULT_VERSION)?
+            .negotiate_version()
+            .await?;
+    let body = ContainerCreateBody {
+        image: Some("busybox".into()),
+        cmd: Some(vec!["sh".into(), "-c".into(), "echo from bollard; exit 6".into()]),
+        ..ContainerCreateBody::default()
+    };
+    let options = CreateContainerOptionsBuilder::default().name("bol").build();
+    docker.create_container(Some(options), body).await?;
+    docker.start_container("bol", None::<StartContainerOptions>).await?;
+    let waited: Result<Vec<_>, _> =
+        docker.wait_container("bol", None::<WaitContainerOptions>).try_collect().await;
+    match waited {
+        Err(bollard::errors::Error::DockerContainerWaitError { code, .. }) => assert_eq!(code, 6),
+        other => panic!("bollard reports a code other than 0 as an error, but {other:?}"),
+    }
+    let options = LogsOptionsBuilder::default().stdout(true).build();
+    let logs: Vec<_> = docker.logs("bol", Some(options)).try_collect().await?;
+    assert_eq!(logs.iter().map(ToString::to_string).collect::<String>(), "from bollard\n");
+    let listed = docker.list_containers(None::<bollard::query_parameters::ListContainersOptions>).await?;
+    assert!(listed.is_empty(), "it has ended");
+    docker
+        .remove_container("bol", Some(RemoveContainerOptionsBuilder::default().force(true).build()))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Where `make build` and `make test` put what the tests drive.
+
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
+}
+
+fn existing(path: &str) -> Result<PathBuf> {
+    let path = root().join(path);
+    if !path.exists() {
+        bail!("{} is missing; run the tests with `make test`, which builds it", path.display());
+    }
+    Ok(path)
+}
+
+/// The host binary.
+pub fn machine() -> Result<PathBuf> {
+    existing("target/release/machine")
+}
+
+/// The static guest binary; `MACHINE_TEST_ENGINE` names another, for the time between two release builds.
+pub fn engine() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("MACHINE_TEST_ENGINE") {
+        return Ok(path.into());
+    }
+    existing("target/x86_64-unknown-linux-gnu/release/machine-engine")
+}
+
+/// The guest image's folder.
+pub fn guest_image() -> Result<PathBuf> {
+    existing("target/release/guest-image")
+}
+
+/// A `docker load`able busybox.
+pub fn busybox() -> Result<PathBuf> {
+    existing("target/release/busybox.tar")
+}
+
+/// The docker client.
+pub fn docker() -> Result<PathBuf> {
+    existing("target/tools/bin/docker")
+}
+
+/// A Python with docker-py.
+pub fn python() -> Result<PathBuf> {
+    existing("target/tools/venv/bin/python")
+}
+
+/// A file of this package.
+pub fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

@@ -1,0 +1,105 @@
+//! A store of its own with machines in it, removed at the end of the test whatever happened.
+
+use crate::{
+    artifacts,
+    run::{Run, command, run, run_with_input},
+};
+use anyhow::{Context, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// One user's computer: `machine` with an empty store, and `docker`.
+#[derive(Debug)]
+pub struct Host {
+    store: TempDir,
+}
+
+impl Host {
+    /// An empty store.
+    pub fn new() -> Result<Self> {
+        Ok(Self { store: TempDir::with_prefix("m-")? })
+    }
+
+    /// Where the machines are.
+    pub fn store(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// A machine's folder.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.store().join("machines").join(name)
+    }
+
+    /// `machine ARGS…`, not yet run.
+    pub fn machine_command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = command(&artifacts::machine()?, args);
+        command.env("MACHINE_STORAGE_PATH", self.store());
+        Ok(command)
+    }
+
+    /// `machine ARGS…`.
+    pub fn machine(&self, args: &[&str]) -> Result<Run> {
+        run(&mut self.machine_command(args)?)
+    }
+
+    /// Creates and starts a machine.
+    pub fn create(&self, name: &str) -> Result<()> {
+        self.machine(&["create", "--memory", "1024", name])?.ok().map(drop)
+    }
+
+    /// Creates a machine that has busybox loaded.
+    pub fn create_with_busybox(&self, name: &str) -> Result<()> {
+        self.create(name)?;
+        let archive = artifacts::busybox()?;
+        self.docker(name, &["load", "-q", "-i", &archive.to_string_lossy()])?.ok().map(drop)
+    }
+
+    /// The Docker endpoint of a machine, as `machine url` gives it.
+    pub fn url(&self, name: &str) -> Result<String> {
+        self.machine(&["url", name])?.ok()
+    }
+
+    /// `docker ARGS…` against a machine, not yet run.
+    pub fn docker_command(&self, name: &str, args: &[&str]) -> Result<Command> {
+        docker(&self.url(name)?, args)
+    }
+
+    /// `docker ARGS…` against a machine.
+    pub fn docker(&self, name: &str, args: &[&str]) -> Result<Run> {
+        run(&mut self.docker_command(name, args)?)
+    }
+
+    /// The same with something on stdin.
+    pub fn docker_with_input(&self, name: &str, args: &[&str], input: &[u8]) -> Result<Run> {
+        run_with_input(&mut self.docker_command(name, args)?, input)
+    }
+
+    /// The pid in a pid file of the machine.
+    pub fn pid(&self, name: &str, file: &str) -> Result<i32> {
+        let path = self.folder(name).join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("Could not read {}", path.display()))?;
+        text.trim().parse().with_context(|| format!("{} holds {text:?}", path.display()))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let Ok(machines) = fs::read_dir(self.store().join("machines")) else { return };
+        for machine in machines.flatten() {
+            let name = machine.file_name().to_string_lossy().into_owned();
+            // The store is a temporary folder; what cannot be removed is visible as a running QEMU.
+            drop(self.machine(&["rm", "-f", &name]));
+        }
+    }
+}
+
+/// `docker ARGS…` against an endpoint, with a configuration folder of its own.
+pub fn docker(url: &str, args: &[&str]) -> Result<Command> {
+    let mut command = command(&artifacts::docker()?, args);
+    command.env("DOCKER_HOST", url).env("DOCKER_CLI_HINTS", "false").env_remove("DOCKER_CONTEXT");
+    Ok(command)
+}
