@@ -2,6 +2,11 @@
 //!
 //! Names are plain text at this point: a wrong one is told by `machine.rs`, in docker-machine's words.
 
+mod create;
+mod sizes;
+
+pub use create::Create;
+
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -18,9 +23,46 @@ pub struct Cli {
     /// Print version
     #[arg(short = 'v', long, action = ArgAction::Version)]
     version: Option<bool>,
+    #[command(flatten)]
+    legacy: LegacyGlobal,
+    /// Files of the authority and the client
+    #[command(flatten)]
+    pub tls: TlsFiles,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Options of docker-machine that callers still pass and that have nothing to decide here: SSH is always
+/// our own, nothing is fetched from GitHub, and nobody is told of crashes
+#[derive(Clone, Debug, Args)]
+struct LegacyGlobal {
+    /// As always: SSH needs no ssh program
+    #[arg(long, hide = true)]
+    native_ssh: bool,
+    /// Nothing is fetched from GitHub
+    #[arg(long, hide = true, value_name = "TOKEN")]
+    github_api_token: Option<String>,
+    /// Nobody is told of crashes
+    #[arg(long, hide = true, value_name = "TOKEN")]
+    bugsnag_api_token: Option<String>,
+}
+
+/// Where new machines' certificates come from; remembered with the machine
+#[derive(Clone, Debug, Default, Args)]
+pub struct TlsFiles {
+    /// Certificate of the authority [env: MACHINE_TLS_CA_CERT=] [default: certs/ca.pem in the store]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub tls_ca_cert: Option<PathBuf>,
+    /// Its key [env: MACHINE_TLS_CA_KEY=]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub tls_ca_key: Option<PathBuf>,
+    /// Certificate of the client [env: MACHINE_TLS_CLIENT_CERT=]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub tls_client_cert: Option<PathBuf>,
+    /// Its key [env: MACHINE_TLS_CLIENT_KEY=]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub tls_client_key: Option<PathBuf>,
 }
 
 const ENVIRONMENT_HELP: &str = "\
@@ -40,9 +82,11 @@ machine ssh passes the remote code through.";
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Print which machine the shell is set to
-    Active,
+    Active(Active),
+    /// Print a machine's TLS endpoint as options of the docker client
+    Config(Config),
     /// Create a machine
-    Create(Create),
+    Create(Box<Create>),
     /// Print the commands that set up the shell for a machine
     Env(Env),
     /// Print a machine's record
@@ -55,6 +99,10 @@ pub enum Command {
     Ls(Ls),
     /// Print what a machine's console or its keeper said last
     Logs(Logs),
+    /// Check running machines and bring their connections in order
+    Provision(Names),
+    /// Make the TLS certificates of machines anew
+    RegenerateCerts(RegenerateCerts),
     /// Restart machines
     Restart(Names),
     /// Remove machines
@@ -67,13 +115,33 @@ pub enum Command {
     Status(OptionalName),
     /// Stop machines
     Stop(Names),
+    /// Bring machines to the engine of this machine's guest image
+    Upgrade(Names),
     /// Print the URL of a machine's engine
-    Url(OptionalName),
+    Url(Url),
     /// Print the version of machine, or of a machine's engine
     Version(Version),
     /// Look after a running machine (started by the other commands)
     #[command(hide = true)]
     Keeper(Keeper),
+}
+
+impl Command {
+    /// Whether it changes machines, rather than tell something of them.
+    pub fn acts(&self) -> bool {
+        matches!(
+            self,
+            Self::Create(_)
+                | Self::Kill(_)
+                | Self::Provision(_)
+                | Self::RegenerateCerts(_)
+                | Self::Restart(_)
+                | Self::Rm(_)
+                | Self::Start(_)
+                | Self::Stop(_)
+                | Self::Upgrade(_)
+        )
+    }
 }
 
 /// Machines to act on
@@ -91,41 +159,22 @@ pub struct OptionalName {
     pub name: Option<String>,
 }
 
-/// `create`; the drivers add their options
+/// `active`
 #[derive(Clone, Debug, Args)]
-pub struct Create {
-    /// Name of the new machine
-    pub name: String,
-    /// Driver that makes it [env: MACHINE_DRIVER=] [default: kvm]
-    #[arg(short, long)]
-    pub driver: Option<String>,
-    /// Virtual CPUs
-    #[arg(long, value_name = "NUMBER")]
-    pub cpus: Option<u32>,
-    /// Memory in MiB, or with a unit: 2g
-    #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
-    pub memory: Option<u64>,
-    /// Data disk in GiB
-    #[arg(long, value_name = "SIZE", value_parser = gibibytes)]
-    pub disk: Option<u64>,
-    /// Folder of the guest image [env: MACHINE_GUEST_IMAGE=]
-    #[arg(long, value_name = "DIR")]
-    pub image: Option<PathBuf>,
-    /// Label of the engine (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub engine_label: Vec<String>,
-    /// Environment variable of the engine (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub engine_env: Vec<String>,
-    /// Mirror of Docker Hub (repeatable) [env: ENGINE_REGISTRY_MIRROR=]
-    #[arg(long, value_name = "URL")]
-    pub engine_registry_mirror: Vec<String>,
-    /// Registry to speak to without verified TLS (repeatable)
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub engine_insecure_registry: Vec<String>,
-    /// Keep what is there when creating fails
-    #[arg(long)]
-    pub keep_on_error: bool,
+pub struct Active {
+    /// Seconds to wait for an answer; none is needed, the answer is in the store
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 10, hide = true)]
+    pub timeout: u64,
+}
+
+/// `config`
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Name of the machine [default: default]
+    pub name: Option<String>,
+    /// Refused: there is no Swarm as docker-machine had it
+    #[arg(long, hide = true)]
+    pub swarm: bool,
 }
 
 /// `env`
@@ -136,9 +185,18 @@ pub struct Env {
     /// Shell to speak to: sh, bash, zsh, fish, powershell, cmd, tcsh or emacs [default: by SHELL]
     #[arg(long)]
     pub shell: Option<String>,
+    /// Name the TLS endpoint and its certificates instead of the socket
+    #[arg(long)]
+    pub tcp: bool,
     /// Unset the variables instead
     #[arg(short, long)]
     pub unset: bool,
+    /// Add the machine's address to NO_PROXY (its endpoint needs no proxy; containers' ports may)
+    #[arg(long)]
+    pub no_proxy: bool,
+    /// Refused: there is no Swarm as docker-machine had it
+    #[arg(long, hide = true)]
+    pub swarm: bool,
 }
 
 /// `inspect`
@@ -184,6 +242,20 @@ pub struct Logs {
     pub tail: usize,
 }
 
+/// `regenerate-certs`
+#[derive(Clone, Debug, Args)]
+pub struct RegenerateCerts {
+    /// Names of machines [default: default]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Ask nothing
+    #[arg(short, long)]
+    pub force: bool,
+    /// Make the authority and the client's certificate anew as well, which all machines share
+    #[arg(long)]
+    pub client_certs: bool,
+}
+
 /// `rm`
 #[derive(Clone, Debug, Args)]
 pub struct Rm {
@@ -211,6 +283,16 @@ pub struct Ssh {
     pub command: Vec<String>,
 }
 
+/// `url`
+#[derive(Clone, Debug, Args)]
+pub struct Url {
+    /// Name of the machine [default: default]
+    pub name: Option<String>,
+    /// Print the TLS endpoint (called as docker-machine this is the default)
+    #[arg(long)]
+    pub tcp: bool,
+}
+
 /// `version`
 #[derive(Clone, Debug, Args)]
 pub struct Version {
@@ -225,35 +307,6 @@ pub struct Keeper {
     pub name: String,
 }
 
-fn mebibytes(text: &str) -> Result<u64, String> {
-    size(text, 1)
-}
-
-fn gibibytes(text: &str) -> Result<u64, String> {
-    size(text, 1024).and_then(|mebibytes| match mebibytes % 1024 {
-        0 => Ok(mebibytes / 1024),
-        _ => Err("must be whole GiB".to_owned()),
-    })
-}
-
-/// `text` in MiB; a number without unit counts `plain` MiB.
-fn size(text: &str, plain: u64) -> Result<u64, String> {
-    let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_suffix("ib").or(text.strip_suffix('b')).unwrap_or(&text);
-    let (number, unit) = match text.chars().last() {
-        Some('m') => (&text[..text.len() - 1], 1),
-        Some('g') => (&text[..text.len() - 1], 1024),
-        Some('t') => (&text[..text.len() - 1], 1024 * 1024),
-        _ => (text, plain),
-    };
-    let number: u64 = number.trim().parse().map_err(|_| "is no size".to_owned())?;
-    match number.checked_mul(unit) {
-        Some(0) => Err("must be more than nothing".to_owned()),
-        Some(size) => Ok(size),
-        None => Err("is too large".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,19 +315,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(mebibytes("1024"), Ok(1024));
-        assert_eq!(mebibytes("2g"), Ok(2048));
-        assert_eq!(mebibytes("512MiB"), Ok(512));
-        assert_eq!(gibibytes("20"), Ok(20));
-        assert_eq!(gibibytes("1TB"), Ok(1024));
-        for text in ["", "x", "-1", "0", "1.5g", "99999999999999999999", "18446744073709551615t"] {
-            assert!(mebibytes(text).is_err(), "{text}");
-        }
-        assert!(gibibytes("500m").is_err());
     }
 
     #[test]

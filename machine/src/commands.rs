@@ -2,6 +2,7 @@
 //! words. Nothing is decided here.
 
 mod active;
+mod config;
 mod create;
 mod env;
 mod inspect;
@@ -9,10 +10,13 @@ mod keeper;
 mod logs;
 mod ls;
 mod power;
+mod provision;
 mod reach;
+mod regenerate_certs;
 mod rm;
 mod ssh;
 mod status;
+mod upgrade;
 mod version;
 
 use crate::{
@@ -46,8 +50,11 @@ pub(crate) struct Context<'a> {
 /// Runs a command.
 pub(crate) async fn run(context: &Context<'_>, parsed: Parsed) -> Result<(), CommandError> {
     match parsed.cli.command {
-        Command::Active => active::run(context),
-        Command::Create(arguments) => create::run(context, arguments, parsed.driver_options).await,
+        Command::Active(_) => active::run(context),
+        Command::Config(arguments) => config::run(context, &arguments).await,
+        Command::Create(arguments) => {
+            create::run(context, *arguments, parsed.cli.tls, parsed.driver_options).await
+        }
         Command::Env(arguments) => env::run(context, &arguments).await,
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Ip(arguments) => reach::ip(context, &arguments).await,
@@ -55,12 +62,15 @@ pub(crate) async fn run(context: &Context<'_>, parsed: Parsed) -> Result<(), Com
         Command::Kill(arguments) => power::run(context, &arguments, Power::Kill).await,
         Command::Logs(arguments) => logs::run(context, &arguments).await,
         Command::Ls(arguments) => ls::run(context, &arguments).await,
+        Command::Provision(arguments) => provision::run(context, &arguments).await,
+        Command::RegenerateCerts(arguments) => regenerate_certs::run(context, &arguments).await,
         Command::Restart(arguments) => power::run(context, &arguments, Power::Restart).await,
         Command::Rm(arguments) => rm::run(context, &arguments).await,
         Command::Ssh(arguments) => ssh::run(context, arguments).await,
         Command::Start(arguments) => power::run(context, &arguments, Power::Start).await,
         Command::Status(arguments) => status::run(context, &arguments).await,
         Command::Stop(arguments) => power::run(context, &arguments, Power::Stop).await,
+        Command::Upgrade(arguments) => upgrade::run(context, &arguments).await,
         Command::Url(arguments) => reach::url(context, &arguments).await,
         Command::Version(arguments) => version::run(context, &arguments).await,
     }
@@ -92,6 +102,23 @@ impl<'a> Context<'a> {
             }
         }
         Ok(names)
+    }
+
+    /// Asks; `hint` says how to answer where nobody is there to.
+    fn confirmed(&self, question: &str, hint: &str) -> Result<bool, CommandError> {
+        let nobody = || {
+            CommandError::new(ErrorKind::Failed, "Nobody is there to say that it may be done").hinted(hint)
+        };
+        self.ui.confirm(question).map_err(|_| nobody())?.ok_or_else(nobody)
+    }
+
+    /// Refuses what docker-machine's Swarm options ask for.
+    fn no_swarm(&self, asked_for: bool) -> Result<(), CommandError> {
+        if !asked_for {
+            return Ok(());
+        }
+        let message = "There is no Swarm as docker-machine set it up: its swarm image is long gone";
+        Err(CommandError::new(ErrorKind::Failed, message))
     }
 
     fn default_name(&self) -> Result<MachineName, CommandError> {

@@ -11,13 +11,26 @@ pub const REGISTRY_MIRROR: &str = "ENGINE_REGISTRY_MIRROR";
 /// What the keeper and `--debug` log, in the syntax of `tracing`: `info`, `machine=debug`.
 pub const LOG: &str = "MACHINE_LOG";
 
+/// Certificate of the authority of new machines; `--tls-ca-cert` goes before it.
+pub const TLS_CA_CERT: &str = "MACHINE_TLS_CA_CERT";
+/// Its key.
+pub const TLS_CA_KEY: &str = "MACHINE_TLS_CA_KEY";
+/// Certificate of the client of new machines.
+pub const TLS_CLIENT_CERT: &str = "MACHINE_TLS_CLIENT_CERT";
+/// Its key.
+pub const TLS_CLIENT_KEY: &str = "MACHINE_TLS_CLIENT_KEY";
+
 /// The machine a shell is set to, told by `machine env`; not read.
 pub const NAME: &str = "MACHINE_NAME";
 /// Where Docker clients find the engine: told by `machine env`, read by `machine active`.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";
-/// TLS for Docker clients; `machine env` unsets it, as the socket needs none.
+/// TLS for Docker clients; `machine env` unsets it unless it is asked for `--tcp`.
 pub const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
-/// Folder of the certificates; `machine env` unsets it, as the socket needs none.
+/// Hosts that are reached without a proxy; `machine env --no-proxy` adds the machine's address.
+pub const NO_PROXY: &str = "NO_PROXY";
+/// The same as other programs spell it.
+pub const NO_PROXY_LOWER: &str = "no_proxy";
+/// Folder of the certificates; `machine env` unsets it unless it is asked for `--tcp`.
 pub const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
 
 /// The user's home folder.

@@ -15,6 +15,7 @@
 
 mod client;
 mod lock;
+mod port;
 mod protocol;
 mod seed;
 mod server;
@@ -22,6 +23,7 @@ pub(crate) mod socket;
 mod spawn;
 
 pub use client::KeeperClient;
+pub use port::tls_port;
 pub use protocol::KeeperStatus;
 pub use socket::api_socket;
 pub use spawn::SpawnOptions;
@@ -29,7 +31,7 @@ pub use spawn::SpawnOptions;
 use crate::{
     guest_channel::GuestChannelError,
     ssh::{Connector, SshError, keys},
-    tunnel::{Tunnel, TunnelError},
+    tunnel::{Door, Tunnel, TunnelError},
 };
 use guest_contract::{Phase, paths, seed::EngineSettings};
 use lock::KeeperLock;
@@ -153,6 +155,9 @@ pub async fn run(plan: KeeperPlan) -> Result<(), KeeperError> {
     let connector = Connector::new(plan.access.ssh.clone(), &plan.directory)?;
     let tunnel = Tunnel::new(connector, paths::ENGINE_SOCKET);
     let (sockets, control, api) = Sockets::bind(&plan.directory)?;
+    // The unix socket is what counts: without the other endpoint a keeper is still of use.
+    let door = port::listen(&plan.directory).await.map(|listener| Door::new(listener, &plan.directory));
+    let door = door.inspect_err(|error| tracing::warn!(%error, "no TLS endpoint")).ok();
 
     let (status, watched) = watch::channel(KeeperStatus::Starting { phase: Phase::Booting });
     let stop = CancellationToken::new();
@@ -162,7 +167,7 @@ pub async fn run(plan: KeeperPlan) -> Result<(), KeeperError> {
 
     let identity = Identity::new(&plan, &keys);
     let result = tokio::select! {
-        result = live(&plan, &identity, &tunnel, api, &status) => result,
+        result = live(&plan, &identity, &tunnel, Endpoints { api, door }, &status) => result,
         () = stop.cancelled() => Ok(()),
         _ = terminated.recv() => Ok(()),
     };
@@ -174,12 +179,18 @@ pub async fn run(plan: KeeperPlan) -> Result<(), KeeperError> {
     result
 }
 
+/// Where the Engine API is served.
+struct Endpoints {
+    api: UnixListener,
+    door: Option<Door>,
+}
+
 /// Until the VM is gone.
 async fn live(
     plan: &KeeperPlan,
     identity: &Identity,
     tunnel: &Tunnel,
-    api: UnixListener,
+    endpoints: Endpoints,
     status: &watch::Sender<KeeperStatus>,
 ) -> Result<(), KeeperError> {
     let (report, guest) = watch::channel(GuestState::default());
@@ -196,7 +207,7 @@ async fn live(
     };
     let result = tokio::select! {
         result = vm => result,
-        () = bring_up_and_serve(tunnel, api, guest.clone(), status) => Ok(()),
+        () = bring_up_and_serve(tunnel, endpoints, guest.clone(), status) => Ok(()),
     };
     status.send_if_modified(|status| match status {
         KeeperStatus::Starting { phase } => {
@@ -215,7 +226,7 @@ async fn live(
 /// Follows the guest up, then serves its API. Ends only by being dropped.
 async fn bring_up_and_serve(
     tunnel: &Tunnel,
-    api: UnixListener,
+    endpoints: Endpoints,
     mut guest: watch::Receiver<GuestState>,
     status: &watch::Sender<KeeperStatus>,
 ) {
@@ -278,7 +289,7 @@ async fn bring_up_and_serve(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = tunnel.serve(api) => {}
+        () = tunnel.serve(endpoints.api, endpoints.door.as_ref()) => {}
         () = downfall => {}
     }
 }

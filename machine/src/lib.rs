@@ -8,11 +8,14 @@
 //!                            └──▶ ui ◀──┘
 //! ```
 
+pub mod certificates;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod drivers;
+pub mod endpoint;
 mod engine_api;
+mod engine_settings;
 pub mod env;
 pub mod env_vars;
 pub mod error;
@@ -68,15 +71,25 @@ pub fn run(arguments: &[OsString], world: &World, ui: &Ui) -> i32 {
             return 0;
         }
         Err(options::Unparsed::Wrong(text)) => {
-            ui.status(&text);
+            ui.usage(&text);
             return CommandError::new(ErrorKind::Usage, "").exit_code();
         }
         Err(options::Unparsed::Error(error)) => return told(ui, &error),
     };
+    if is_docker_machine(arguments) && parsed.cli.command.acts() {
+        ui.talk_on_stdout();
+    }
     match execute(arguments, parsed, world, ui) {
         Ok(()) => 0,
         Err(error) => told(ui, &error),
     }
+}
+
+/// Whether we were called by docker-machine's name, usually a link to us: its callers read what it does on
+/// stdout, and connect to its engines over TLS.
+pub(crate) fn is_docker_machine(arguments: &[OsString]) -> bool {
+    let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_stem);
+    name.is_some_and(|name| name == "docker-machine")
 }
 
 fn execute(

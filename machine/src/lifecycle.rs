@@ -14,6 +14,7 @@
 //! knows. Whoever changes a machine holds its lock. A `Creating` or `Removing` machine that nobody has
 //! locked was left by a killed command.
 
+mod certificates;
 mod create;
 mod guests;
 mod observe;
@@ -26,10 +27,12 @@ pub use observe::{Observation, State};
 pub use power::Power;
 
 use crate::{
+    certificates::Renew,
     drivers::{Registry, UnknownDriver},
+    endpoint::TlsEndpoint,
     error::{CommandError, ErrorKind},
     machine::MachineName,
-    store::{Attempt, MachineLock, OwnPart, Record, Stage, Store, StoreError},
+    store::{Attempt, MachineLock, OwnPart, Record, Stage, Store, StoreError, files},
     ui::Ui,
 };
 use machine_drivers::{Access, Driver, Instance};
@@ -122,6 +125,20 @@ impl Lifecycle<'_> {
         })
     }
 
+    /// A running machine's TLS endpoint, with good certificates.
+    pub fn tls_endpoint(&self, whole: &Whole) -> Result<TlsEndpoint, CommandError> {
+        let (name, folder) = (&whole.record.name, whole.folder.clone());
+        self.ensure_certificates(&whole.record, Renew::Nothing)?;
+        let port = self.guests.tls_port(&folder).ok_or_else(|| no_endpoint(name))?;
+        Ok(TlsEndpoint {
+            address: format!("127.0.0.1:{port}"),
+            authority: folder.join(files::CA),
+            certificate: folder.join(files::CERT),
+            key: folder.join(files::CERT_KEY),
+            folder,
+        })
+    }
+
     fn driver_of(&self, record: &Record) -> Result<Arc<dyn Driver>, CommandError> {
         match record.own() {
             Some(_) => Ok(Arc::clone(self.drivers.get(&record.driver)?)),
@@ -143,6 +160,12 @@ pub fn not_running(name: &MachineName) -> CommandError {
         .hinted(format!("Start it with \"machine start {name}\""))
 }
 
+/// No endpoint is written down: no keeper has served one.
+fn no_endpoint(name: &MachineName) -> CommandError {
+    CommandError::new(ErrorKind::Failed, format!("The keeper of \"{name}\" serves no TLS endpoint"))
+        .hinted(format!("\"machine logs --keeper {name}\" says why"))
+}
+
 fn not_whole(name: &MachineName, stage: Stage, under_way: bool) -> CommandError {
     let why = match (under_way, stage) {
         (false, _) => unfinished(name, stage),
@@ -162,7 +185,7 @@ fn unfinished(name: &MachineName, stage: Stage) -> String {
     }
 }
 
-fn foreign(name: &MachineName, driver: &str) -> CommandError {
+pub(crate) fn foreign(name: &MachineName, driver: &str) -> CommandError {
     CommandError::new(
         ErrorKind::Failed,
         format!("Machine \"{name}\" was made by docker-machine with driver \"{driver}\""),

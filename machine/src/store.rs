@@ -5,11 +5,12 @@
 //! What a killed command leaves under a dotted name is deleted by the next one.
 
 pub mod files;
+pub mod foreign;
 mod lock;
 mod record;
 
 pub use lock::{Attempt, MachineLock, Waiting};
-pub use record::{Address, OwnPart, Part, Record, RecordError, Request, Stage};
+pub use record::{Address, OwnPart, Part, Record, RecordError, Request, Stage, TlsPart};
 
 use crate::machine::{MachineId, MachineName};
 use std::{
@@ -277,7 +278,8 @@ mod tests {
 
     fn record(name: &str) -> Record {
         let id = MachineId::draw().unwrap();
-        Record::new(name.parse().unwrap(), "memory", id, Request::default(), EngineSettings::default())
+        let (request, engine, tls) = (Request::default(), EngineSettings::default(), TlsPart::default());
+        Record::new(name.parse().unwrap(), "memory", id, request, engine, tls)
     }
 
     fn store() -> (tempfile::TempDir, Store) {

@@ -1,115 +1,56 @@
-//! The part of Go's templates that scripts use with `--format`: text with `{{.Field.Path}}`,
-//! `{{json .Field}}` and `{{prettyjson .Field}}`. Anything else is refused by name.
+//! Go's templates as scripts use them with `--format`: fields, variables, pipelines, `if`, `range`, `with`,
+//! `index`, comparisons, `printf`, and docker-machine's own `json` and `prettyjson`. What is not known is
+//! refused by name when the template is parsed.
+
+mod evaluate;
+mod functions;
+mod lexer;
+mod syntax;
+
+pub(crate) use functions::pretty;
 
 use serde_json::Value;
 
 /// A parsed template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    pieces: Vec<Piece>,
+    nodes: Vec<syntax::Node>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Text(String),
-    Field(Vec<String>),
-    Json { path: Vec<String>, pretty: bool },
-}
-
-/// The template is not one we can fill in.
+/// The template is not one we can fill in, or does not fit the data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// `{{` without `}}`.
+    /// `{{` without `}}`, or a block without `{{end}}`.
     #[error("Template parsing error: unclosed action in {0:?}")]
     Unclosed(String),
+    /// `{{end}}` or `{{else}}` without a block.
+    #[error("Template parsing error: unexpected {{{{{0}}}}}")]
+    Unexpected(String),
     /// More of Go's templates than we know.
-    #[error(
-        "Template parsing error: {0:?} is not supported; {{{{.Field.Path}}}} and {{{{json .Field}}}} are"
-    )]
+    #[error("Template parsing error: {0:?} is not supported")]
     Unsupported(String),
+    /// A function that is not there.
+    #[error("Template parsing error: function {0:?} not defined")]
+    UnknownFunction(String),
+    /// A variable that is not there.
+    #[error("Template parsing error: undefined variable {0:?}")]
+    UnknownVariable(String),
+    /// The data is of another kind than the template takes it for.
+    #[error("Template error: {0}")]
+    Data(String),
 }
 
 impl Template {
     /// Parses; `\t` and `\n` written with a backslash become what they say.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let mut pieces = Vec::new();
         let unescaped = text.replace("\\t", "\t").replace("\\n", "\n");
-        let mut rest = unescaped.as_str();
-        while let Some((before, action)) = rest.split_once("{{") {
-            let (action, after) =
-                action.split_once("}}").ok_or_else(|| TemplateError::Unclosed(text.to_owned()))?;
-            if !before.is_empty() {
-                pieces.push(Piece::Text(before.to_owned()));
-            }
-            pieces.push(Piece::parse(action.trim())?);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
-        }
-        Ok(Self { pieces })
+        Ok(Self { nodes: syntax::parse(&unescaped)? })
     }
 
     /// Fills in. A field that is not there is `<no value>`, as in Go.
-    pub fn render(&self, data: &Value) -> String {
-        self.pieces.iter().map(|piece| piece.render(data)).collect()
+    pub fn render(&self, data: &Value) -> Result<String, TemplateError> {
+        evaluate::render(&self.nodes, data)
     }
-
-    /// The last name of every field, as headings.
-    pub fn headings(&self) -> String {
-        let heading = |piece: &Piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Field(path) | Piece::Json { path, .. } => {
-                path.last().map(|name| name.to_uppercase()).unwrap_or_default()
-            }
-        };
-        self.pieces.iter().map(heading).collect()
-    }
-}
-
-impl Piece {
-    fn parse(action: &str) -> Result<Self, TemplateError> {
-        let unsupported = || TemplateError::Unsupported(action.to_owned());
-        let words: Vec<&str> = action.split_whitespace().collect();
-        match words.as_slice() {
-            [field] => Ok(Self::Field(path(field).ok_or_else(unsupported)?)),
-            ["json", field] => Ok(Self::Json { path: path(field).ok_or_else(unsupported)?, pretty: false }),
-            ["prettyjson", field] => {
-                Ok(Self::Json { path: path(field).ok_or_else(unsupported)?, pretty: true })
-            }
-            _ => Err(unsupported()),
-        }
-    }
-
-    fn render(&self, data: &Value) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Field(path) => match lookup(data, path) {
-                None | Some(Value::Null) => "<no value>".to_owned(),
-                Some(Value::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
-            },
-            Self::Json { path, pretty: false } => lookup(data, path).unwrap_or(&Value::Null).to_string(),
-            Self::Json { path, pretty: true } => format!("{:#}", lookup(data, path).unwrap_or(&Value::Null)),
-        }
-    }
-}
-
-/// `.A.B` as names; `.` is the whole.
-fn path(field: &str) -> Option<Vec<String>> {
-    let names = field.strip_prefix('.')?;
-    if names.is_empty() {
-        return Some(Vec::new());
-    }
-    let name = |name: &str| {
-        let valid = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-        valid.then(|| name.to_owned())
-    };
-    names.split('.').map(name).collect()
-}
-
-fn lookup<'a>(data: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(data, |value, name| value.get(name))
 }
 
 #[cfg(test)]
@@ -117,9 +58,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn try_render(template: &str) -> Result<String, TemplateError> {
+        let data = json!({
+            "Driver": { "IPAddress": "10.0.0.1", "CPU": 2, "X": null, "On": true },
+            "Labels": ["a=b", "c=d"], "Empty": [], "Name": "dev",
+        });
+        Template::parse(template)?.render(&data)
+    }
+
     fn render(template: &str) -> String {
-        let data = json!({ "Driver": { "IPAddress": "10.0.0.1", "CPU": 2, "X": null }, "Name": "dev" });
-        Template::parse(template).unwrap().render(&data)
+        try_render(template).unwrap()
     }
 
     #[test]
@@ -127,17 +75,61 @@ mod tests {
         assert_eq!(render("{{.Driver.IPAddress}}"), "10.0.0.1");
         assert_eq!(render("{{ .Name }}:\\t{{.Driver.CPU}}"), "dev:\t2");
         assert_eq!(render("{{json .Driver.IPAddress}}"), "\"10.0.0.1\"");
+        assert_eq!(render("{{.Labels | json}}"), "[\"a=b\",\"c=d\"]");
+        assert_eq!(render("{{prettyjson .Labels}}"), "[\n    \"a=b\",\n    \"c=d\"\n]");
         assert_eq!(render("{{.Nope.At.All}} {{.Driver.X}}"), "<no value> <no value>");
         assert_eq!(render("no fields"), "no fields");
     }
 
     #[test]
+    fn values_print_as_in_go() {
+        assert_eq!(render("{{.Labels}} {{.Empty}}"), "[a=b c=d] []");
+        assert_eq!(render("{{.Driver}}"), "map[CPU:2 IPAddress:10.0.0.1 On:true X:<nil>]");
+    }
+
+    #[test]
+    fn blocks_choose_and_repeat() {
+        assert_eq!(render("{{if .Driver.On}}on{{else}}off{{end}}"), "on");
+        assert_eq!(render("{{if .Nope}}a{{else if eq .Name \"dev\"}}b{{else}}c{{end}}"), "b");
+        assert_eq!(render("{{range .Labels}}<{{.}}>{{end}}"), "<a=b><c=d>");
+        assert_eq!(render("{{range $i, $l := .Labels}}{{if $i}}, {{end}}{{$l}}{{end}}"), "a=b, c=d");
+        assert_eq!(render("{{range $k, $v := .Driver}}{{$k}} {{end}}"), "CPU IPAddress On X ");
+        assert_eq!(render("{{range .Empty}}x{{else}}none{{end}}"), "none");
+        assert_eq!(render("{{with .Driver}}{{.CPU}} {{$.Name}}{{end}}"), "2 dev");
+        assert_eq!(render("a {{- /* nothing */ -}} b"), "ab");
+    }
+
+    #[test]
+    fn functions_and_variables() {
+        assert_eq!(render("{{index .Labels 1}} {{index .Driver \"CPU\"}}"), "c=d 2");
+        assert_eq!(render("{{(index .Labels 0)}} {{len .Labels}} {{len .Name}}"), "a=b 2 3");
+        assert_eq!(
+            render("{{printf \"%s-%d %q %v%%\" .Name .Driver.CPU .Name .Labels}}"),
+            "dev-2 \"dev\" [a=b c=d]%"
+        );
+        assert_eq!(render("{{$n := .Name}}{{$n = printf \"%s!\" $n}}{{$n}}"), "dev!");
+        assert_eq!(render("{{if and .Driver.On (gt .Driver.CPU 1) (not .Nope)}}y{{end}}"), "y");
+        assert_eq!(render("{{or .Nope .Name}} {{eq .Name \"a\" \"dev\"}} {{ne 1 2}}"), "dev true true");
+        assert_eq!(
+            render("{{(index .Labels 0) | printf \"%s\"}}{{with $x := .Driver}}{{$x.CPU}}{{end}}"),
+            "a=b2"
+        );
+    }
+
+    #[test]
     fn what_we_do_not_know_is_refused_by_name() {
-        for template in
-            ["{{range .A}}x{{end}}", "{{if .A}}", "{{.A | json}}", "{{index .A 1}}", "{{}}", "{{.A..B}}"]
+        for template in ["{{define \"x\"}}{{end}}", "{{template \"x\"}}", "{{}}", "{{.A..B}}", "{{.A | .B}}"]
         {
             assert!(matches!(Template::parse(template), Err(TemplateError::Unsupported(_))), "{template}");
         }
         assert!(matches!(Template::parse("{{.A"), Err(TemplateError::Unclosed(_))));
+        assert!(matches!(Template::parse("{{if .A}}"), Err(TemplateError::Unclosed(_))));
+        assert!(matches!(Template::parse("{{end}}"), Err(TemplateError::Unexpected(_))));
+        assert!(matches!(Template::parse("{{shout .A}}"), Err(TemplateError::UnknownFunction(_))));
+        assert!(matches!(Template::parse("{{$x}}"), Err(TemplateError::UnknownVariable(_))));
+        for template in ["{{index .Labels 7}}", "{{.Name.First}}", "{{lt .Name 1}}", "{{range .Name}}{{end}}"]
+        {
+            assert!(matches!(try_render(template), Err(TemplateError::Data(_))), "{template}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The machine's Engine API on a local unix socket: every accepted client is carried to the engine's
-//! socket inside the machine.
+//! The machine's Engine API on this host, on a unix socket and over TLS: every accepted client is carried to
+//! the engine's socket inside the machine.
 //!
 //! ```text
 //!   docker ─▶ docker.sock ─▶ forward ─▶ own SSH connection ─▶ guest sshd ─▶ /var/run/docker.sock
@@ -12,12 +12,16 @@
 //! `docker logs -f` would stop every other client of the machine.
 
 mod forward;
+mod local;
 mod ping;
 mod pool;
+mod tls;
+
+pub use tls::Door;
 
 use crate::ssh::{Connector, SshError};
 use pool::Pool;
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{net::UnixListener, task::JoinSet, time::sleep};
 
 /// The engine did not answer as it should.
@@ -65,34 +69,40 @@ impl Tunnel {
         self.pool.unreachable_for()
     }
 
-    /// Serves `listener` for ever. Dropping the future ends every client's connection.
-    pub async fn serve(&self, listener: UnixListener) {
-        let mut clients = JoinSet::new();
-        let accept = async {
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => match accepted {
-                        Ok((client, _)) => {
-                            let tunnel = self.clone();
-                            clients.spawn(async move {
-                                if let Err(error) = forward::forward(client, &tunnel.pool, &tunnel.target).await {
-                                    tracing::warn!(error = &error as &dyn std::error::Error, "a client was not served");
-                                }
-                            });
-                        }
-                        Err(error) => {
-                            // Out of file descriptors, most likely; clients that leave free some.
-                            tracing::warn!(%error, "could not accept a client");
-                            sleep(Duration::from_millis(100)).await;
-                        }
-                    },
-                    Some(_) = clients.join_next() => {}
-                }
+    /// Serves `listener` and the TLS endpoint for ever. Dropping the future ends every client's connection.
+    pub async fn serve(&self, listener: UnixListener, door: Option<&Door>) {
+        let door = async {
+            match door {
+                Some(door) => door.serve(self).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = accept => {}
+            () = local::serve(self, listener) => {}
+            () = door => {}
             () = self.pool.keep_warm() => {}
+        }
+    }
+}
+
+/// Accepts clients for ever, each carried by a task of its own that ends with this future.
+async fn accept<C, A, F>(mut accept: impl FnMut() -> A, carry: impl Fn(C) -> F)
+where
+    A: Future<Output = io::Result<C>>,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = accept() => match accepted {
+                Ok(client) => _ = clients.spawn(carry(client)),
+                Err(error) => {
+                    // Out of file descriptors, most likely; clients that leave free some.
+                    tracing::warn!(%error, "could not accept a client");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = clients.join_next() => {}
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The sole owner of the terminal: data goes to stdout, talk to stderr.
+//! The sole owner of the terminal: data goes to stdout, talk to stderr. Called as `docker-machine`, talk
+//! goes where docker-machine's did: to stdout, but for errors.
 //!
 //! Where stderr is a terminal a long step is one line with a spinner and the seconds so far; elsewhere
 //! every phase is a plain line of its own.
@@ -9,7 +10,10 @@ use machine_drivers::Progress;
 use std::{
     fmt,
     io::{self, BufRead, IsTerminal, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,6 +25,8 @@ pub struct Ui {
     data: Mutex<Box<dyn Write + Send>>,
     talk: Mutex<Talk>,
     input: Mutex<Box<dyn BufRead + Send>>,
+    /// Talk goes to stdout.
+    talks_on_stdout: AtomicBool,
     terminal: bool,
     color: bool,
 }
@@ -53,6 +59,7 @@ impl Ui {
             data: Mutex::new(Box::new(io::stdout())),
             talk: Mutex::new(Talk { lines: Box::new(io::stderr()), spinner: None }),
             input: Mutex::new(Box::new(io::BufReader::new(io::stdin()))),
+            talks_on_stdout: AtomicBool::new(false),
             terminal,
             color: terminal && !no_color,
         }
@@ -68,9 +75,16 @@ impl Ui {
             data: Mutex::new(Box::new(data)),
             talk: Mutex::new(Talk { lines: Box::new(talk), spinner: None }),
             input: Mutex::new(Box::new(input)),
+            talks_on_stdout: AtomicBool::new(false),
             terminal: false,
             color: false,
         }
+    }
+
+    /// From now on talk that is no error goes to stdout, in plain lines: what docker-machine's callers read
+    /// is there, and some take anything on stderr for a failure.
+    pub fn talk_on_stdout(&self) {
+        self.talks_on_stdout.store(true, Ordering::Relaxed);
     }
 
     /// One line, or several, of data.
@@ -88,6 +102,14 @@ impl Ui {
 
     /// One line of talk.
     pub fn status(&self, text: &str) {
+        if self.talks_on_stdout.load(Ordering::Relaxed) {
+            return self.data(text);
+        }
+        self.complain(text);
+    }
+
+    /// One line on stderr, whoever calls.
+    fn complain(&self, text: &str) {
         let mut talk = lock(&self.talk);
         match talk.spinner.clone() {
             Some(spinner) => spinner.suspend(|| _ = writeln!(talk.lines, "{text}")),
@@ -117,12 +139,17 @@ impl Ui {
         for hint in &error.hints {
             text += &format!("\n{} {hint}", self.painted("Hint:", "36"));
         }
-        self.status(&text);
+        self.complain(&text);
+    }
+
+    /// A wrong command line and how it is right.
+    pub fn usage(&self, text: &str) {
+        self.complain(text);
     }
 
     /// Begins to show a long step about `subject`, a machine's name.
     pub fn step(&self, subject: &str) -> Step<'_> {
-        if self.terminal {
+        if self.terminal && !self.talks_on_stdout.load(Ordering::Relaxed) {
             let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
             let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
                 .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));

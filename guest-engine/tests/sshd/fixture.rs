@@ -77,7 +77,16 @@ impl Fixture {
         // --foreground) ssh would be stopped by SIGTTOU as soon as it touches its terminal, and again each
         // time it is asked to end, so SIGKILL comes after.
         let mut command = Command::new("timeout");
-        command.args(["--foreground", "--kill-after=5", "60", program, "-F", "none", port_flag, &self.port.to_string()]);
+        command.args([
+            "--foreground",
+            "--kill-after=5",
+            "60",
+            program,
+            "-F",
+            "none",
+            port_flag,
+            &self.port.to_string(),
+        ]);
         command.arg("-i").arg(self.path(key));
         command.arg("-o").arg(format!("UserKnownHostsFile={}", self.path("known_hosts").display()));
         for option in ["StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "BatchMode=yes", "LogLevel=ERROR"] {

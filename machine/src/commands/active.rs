@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::{
+    endpoint::socket_url,
     env_vars,
     error::{CommandError, ErrorKind},
 };
@@ -14,8 +15,9 @@ pub(super) fn run(context: &Context<'_>) -> Result<(), CommandError> {
     let endpoint = context.environment.get(env_vars::DOCKER_HOST).ok_or_else(none)?;
     let names = context.store.list()?;
     let active = names.iter().find(|name| {
-        let socket = context.guests.api_socket(&context.store.folder(name));
-        super::reach::socket_url(&socket) == endpoint
+        let folder = context.store.folder(name);
+        let tls = context.guests.tls_port(&folder).map(|port| format!("tcp://127.0.0.1:{port}"));
+        socket_url(&context.guests.api_socket(&folder)) == endpoint || tls.as_deref() == Some(endpoint)
     });
     context.ui.data(active.ok_or_else(none)?.as_str());
     Ok(())

@@ -2,24 +2,28 @@
 
 use super::Context;
 use crate::{
-    cli::Create,
-    drivers, env_vars,
+    certificates::CertificateFiles,
+    cli::{Create, TlsFiles},
+    drivers,
+    engine_settings::EngineChoice,
+    env_vars,
     error::{CommandError, ErrorKind},
     image,
     lifecycle::Creation,
-    store::{Request, StoreError},
+    store::{Request, StoreError, TlsPart},
 };
-use guest_contract::seed::EngineSettings;
 use machine_drivers::{Driver, DriverOptions};
 use std::sync::Arc;
 
 pub(super) async fn run(
     context: &Context<'_>,
     arguments: Create,
+    tls_files: TlsFiles,
     options: DriverOptions,
 ) -> Result<(), CommandError> {
     let mut interrupts = context.interrupts.listen();
     let name = arguments.name.parse()?;
+    context.no_swarm(arguments.swarm.is_asked_for())?;
     let environment = context.environment;
     let driver =
         arguments.driver.as_deref().or(environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT);
@@ -35,6 +39,8 @@ pub(super) async fn run(
         }
         Err(error) => return Err(error.into()),
     };
+    let engine = EngineChoice::of(&arguments, environment.get(env_vars::REGISTRY_MIRROR))?;
+    engine.remarks.iter().for_each(|remark| context.ui.warning(remark));
     let creation = Creation {
         name,
         driver,
@@ -45,10 +51,28 @@ pub(super) async fn run(
             disk_gib: arguments.disk,
         },
         options,
-        engine: engine_settings(context, &arguments)?,
+        engine: engine.settings,
+        tls: TlsPart { hosts: arguments.tls_san, files: certificate_files(context, tls_files) },
         keep_on_error: arguments.keep_on_error,
     };
     context.lifecycle().create(creation, &mut interrupts).await
+}
+
+/// Where the store's certificates are, when it is somewhere else than by default.
+fn certificate_files(context: &Context<'_>, flags: TlsFiles) -> Option<CertificateFiles> {
+    let mut files = CertificateFiles::in_store(context.store.root());
+    let default = files.clone();
+    for (file, flag, variable) in [
+        (&mut files.authority, flags.tls_ca_cert, env_vars::TLS_CA_CERT),
+        (&mut files.authority_key, flags.tls_ca_key, env_vars::TLS_CA_KEY),
+        (&mut files.client, flags.tls_client_cert, env_vars::TLS_CLIENT_CERT),
+        (&mut files.client_key, flags.tls_client_key, env_vars::TLS_CLIENT_KEY),
+    ] {
+        if let Some(path) = flag.or_else(|| context.environment.get(variable).map(Into::into)) {
+            *file = context.environment.working_folder.join(path);
+        }
+    }
+    (files != default).then_some(files)
 }
 
 fn is_created(own: &crate::store::OwnPart) -> bool {
@@ -79,31 +103,4 @@ fn own_options(
         }
     }
     Ok(options)
-}
-
-fn engine_settings(context: &Context<'_>, arguments: &Create) -> Result<EngineSettings, CommandError> {
-    for (flag, pairs) in
-        [("--engine-label", &arguments.engine_label), ("--engine-env", &arguments.engine_env)]
-    {
-        if let Some(wrong) =
-            pairs.iter().find(|pair| pair.split_once('=').is_none_or(|(key, _)| key.is_empty()))
-        {
-            return Err(CommandError::new(
-                ErrorKind::Usage,
-                format!("{flag} takes KEY=VALUE, not {wrong:?}"),
-            ));
-        }
-    }
-    let mut registry_mirrors = arguments.engine_registry_mirror.clone();
-    if registry_mirrors.is_empty()
-        && let Some(mirrors) = context.environment.get(env_vars::REGISTRY_MIRROR)
-    {
-        registry_mirrors.extend(mirrors.split(',').map(|mirror| mirror.trim().to_owned()));
-    }
-    Ok(EngineSettings {
-        labels: arguments.engine_label.clone(),
-        env: arguments.engine_env.clone(),
-        insecure_registries: arguments.engine_insecure_registry.clone(),
-        registry_mirrors,
-    })
 }

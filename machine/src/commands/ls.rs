@@ -3,9 +3,14 @@
 mod filter;
 mod table;
 
-use super::{Context, reach::socket_url};
+use super::Context;
 use crate::{
-    cli::Ls, engine_api, env_vars, error::CommandError, lifecycle::Observation, machine::MachineName,
+    cli::Ls,
+    endpoint::{Endpoint, socket_url},
+    engine_api, env_vars,
+    error::CommandError,
+    lifecycle::Observation,
+    machine::MachineName,
     template::Template,
 };
 use filter::Filters;
@@ -57,7 +62,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Ls) -> Result<(), Com
         rows.iter().for_each(|row| context.ui.data(&row.name));
         return Ok(());
     }
-    for line in format.render(&rows) {
+    for line in format.render(&rows)? {
         context.ui.data(&line);
     }
     Ok(())
@@ -68,7 +73,10 @@ async fn row(context: &Context<'_>, name: &MachineName, limit: Duration) -> Row 
     let Observation { record, state, error, socket, ready, .. } =
         context.lifecycle().observe(name, limit).await;
     let version = match (&socket, ready) {
-        (Some(socket), true) => engine_api::version(socket, limit.saturating_sub(began.elapsed())).await,
+        (Some(socket), true) => {
+            let endpoint = Endpoint::Socket(socket.clone());
+            engine_api::version(&endpoint, limit.saturating_sub(began.elapsed())).await.ok()
+        }
         _ => None,
     };
     let url = socket.map(|socket| socket_url(&socket)).unwrap_or_default();
@@ -108,18 +116,18 @@ impl Format {
         })
     }
 
-    fn render(&self, rows: &[Row]) -> Vec<String> {
+    fn render(&self, rows: &[Row]) -> Result<Vec<String>, CommandError> {
         // A row is plain data; it always has a JSON form.
         let data = |row: &Row| serde_json::to_value(row).unwrap_or(Value::Null);
-        match self {
+        Ok(match self {
             Self::Table => table::render(rows),
             Self::Json => rows.iter().map(|row| data(row).to_string()).collect(),
             Self::Template { template, headings } => {
-                let lines = rows.iter().map(|row| template.render(&data(row)));
-                let lines: Vec<String> =
-                    headings.then(|| template.headings()).into_iter().chain(lines).collect();
+                let heading = headings.then(table::headings);
+                let data = heading.into_iter().chain(rows.iter().map(data));
+                let lines = data.map(|data| template.render(&data)).collect::<Result<Vec<_>, _>>()?;
                 if *headings { table::align(&lines) } else { lines }
             }
-        }
+        })
     }
 }

@@ -1,11 +1,7 @@
 //! `machine version`: ours, or that of a machine's engine.
 
 use super::{Context, reach};
-use crate::{
-    cli::Version,
-    engine_api,
-    error::{CommandError, ErrorKind},
-};
+use crate::{cli::Version, engine_api, error::CommandError};
 use guest_contract::version::RELEASE;
 use std::time::Duration;
 
@@ -18,11 +14,10 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Version) -> Result<()
         return Ok(());
     };
     let name = name.parse()?;
-    let socket = reach::live_socket(context, &name).await?;
-    let version = engine_api::version(&socket, LIMIT).await.ok_or_else(|| {
-        let message = format!("Unable to query docker version: the engine of \"{name}\" does not answer");
-        CommandError::new(ErrorKind::Failed, message)
-    })?;
+    let endpoint = reach::live(context, &name, false).await?;
+    let version = engine_api::version(&endpoint, LIMIT)
+        .await
+        .map_err(|error| CommandError::caused("Unable to query docker version", &error))?;
     context.ui.data(&version);
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use super::{CommandError, ErrorKind, Lifecycle, Whole, power::logs_hint};
 use crate::{
+    certificates::Renew,
     interrupts::Listener,
     machine::{MachineId, MachineName},
     ssh,
-    store::{Attempt, MachineLock, Record, Request, Stage, StoreError},
+    store::{Attempt, MachineLock, Record, Request, Stage, StoreError, TlsPart},
 };
 use guest_contract::seed::EngineSettings;
 use machine_drivers::{Driver, DriverError, DriverOptions, Instance, MachineSpec, Silent};
@@ -24,6 +25,8 @@ pub struct Creation {
     pub options: DriverOptions,
     /// Settings of the engine.
     pub engine: EngineSettings,
+    /// Its TLS endpoint.
+    pub tls: TlsPart,
     /// Keep what is there when a step fails after the driver has made the machine.
     pub keep_on_error: bool,
 }
@@ -52,6 +55,7 @@ impl Lifecycle<'_> {
             id.clone(),
             creation.request.clone(),
             creation.engine,
+            creation.tls,
         );
         let _lock = self.reserve(&record).await?;
         let spec = MachineSpec {
@@ -121,6 +125,8 @@ impl Lifecycle<'_> {
 
         ssh::keys::generate(&unfinished.spec.directory)
             .map_err(|e| CommandError::caused(format!("Could not create machine \"{name}\""), &e))?;
+
+        self.ensure_certificates(&unfinished.record, Renew::Nothing).map_err(failed)?;
 
         self.ui.status("Running pre-create checks...");
         let remarks = driver.check(&unfinished.spec).await.map_err(pre_create)?;

@@ -38,6 +38,9 @@ pub trait Guests: Debug + Send + Sync {
 
     /// Where its Engine API is served once it is ready.
     fn api_socket(&self, folder: &Path) -> PathBuf;
+
+    /// The loopback port on which it is served over TLS; `None` when it never was.
+    fn tls_port(&self, folder: &Path) -> Option<u16>;
 }
 
 /// How far a guest is.
@@ -99,6 +102,10 @@ impl Guests for KeptGuests {
 
     fn api_socket(&self, folder: &Path) -> PathBuf {
         keeper::api_socket(folder)
+    }
+
+    fn tls_port(&self, folder: &Path) -> Option<u16> {
+        keeper::tls_port(folder)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{CONSOLE_LINES, CommandError, Lifecycle, READY_LIMIT, Readiness, Whole};
 use crate::{
+    certificates::Renew,
     machine::MachineName,
     store::{Address, Stage, files},
 };
@@ -93,6 +94,18 @@ impl Lifecycle<'_> {
         Ok(())
     }
 
+    /// Brings the connections of a running machine in order: a new keeper, which gives the guest its seed and
+    /// the time again, and the wait for its engine.
+    pub async fn provision(&self, name: &MachineName) -> Result<(), CommandError> {
+        let lock = self.lock(name).await?;
+        let mut whole = self.whole_locked(name, &lock)?;
+        self.access(&whole).await?;
+        self.let_go(&whole.folder).await;
+        self.bring_up(&mut whole).await.map_err(|error| error.hinted(logs_hint(name, &whole.folder)))?;
+        self.ui.status("Docker is up and running!");
+        Ok(())
+    }
+
     async fn power_on(&self, whole: &Whole) -> Result<(), CommandError> {
         // The keeper of a VM that crashed may still be on its way out, and must not be taken for ours.
         self.let_go(&whole.folder).await;
@@ -118,6 +131,7 @@ impl Lifecycle<'_> {
     /// remembered.
     pub(super) async fn bring_up(&self, whole: &mut Whole) -> Result<(), CommandError> {
         let name = whole.record.name.clone();
+        self.ensure_certificates(&whole.record, Renew::Nothing)?;
         self.guests.adopt(&name, &whole.folder).await.map_err(|e| could_not_reach(&name, &e))?;
         self.ui.status("Waiting for machine to be running, this may take a few minutes...");
         self.wait_ready(whole).await?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   $MACHINE_STORAGE_PATH/            0700
+//!     certs/                          the authority and the client's certificate, as docker-machine had them
 //!     cache/                          what can be made again: unpacked kernels
 //!     machines/
 //!       .creating-NAME-…/             a machine on its way in, invisible until its record is there
@@ -13,6 +14,18 @@
 pub const MACHINES: &str = "machines";
 /// Folder of the store for what all machines share and what can be made again.
 pub const CACHE: &str = "cache";
+/// Folder of the store for the certificates that all machines share.
+pub const CERTS: &str = "certs";
+/// Locked while certificates are looked at and made.
+pub const CERTS_LOCK: &str = ".lock";
+/// Certificate of the authority; in the store's folder of certificates, and a copy beside each machine.
+pub const CA: &str = "ca.pem";
+/// Key of the authority, mode 0600.
+pub const CA_KEY: &str = "ca-key.pem";
+/// Certificate of the client; copied like the authority's.
+pub const CERT: &str = "cert.pem";
+/// Key of the client, mode 0600; copied like the authority's.
+pub const CERT_KEY: &str = "key.pem";
 /// Prefix of a machine's folder before it has its name; the name and a random part follow.
 pub const CREATING_PREFIX: &str = ".creating-";
 /// Prefix of a machine's folder on its way out; the machine's name and a random part follow.
@@ -42,3 +55,10 @@ pub const KEEPER_SOCKET: &str = "keeper.sock";
 pub const KEEPER_LOG: &str = "keeper.log";
 /// Unix socket on which the keeper serves the machine's Engine API, mode 0600.
 pub const API_SOCKET: &str = "docker.sock";
+
+/// Certificate of the machine's TLS endpoint.
+pub const SERVER_CERT: &str = "server.pem";
+/// Its key, mode 0600.
+pub const SERVER_KEY: &str = "server-key.pem";
+/// TCP port of the machine's TLS endpoint; written by its keeper, kept from one to the next.
+pub const TLS_PORT: &str = "docker.port";

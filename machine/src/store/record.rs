@@ -4,7 +4,10 @@
 //! A record without `Machine` was written by docker-machine: it is listed and shown, never rewritten.
 
 use super::files;
-use crate::machine::{MachineId, MachineName};
+use crate::{
+    certificates::CertificateFiles,
+    machine::{MachineId, MachineName},
+};
 use guest_contract::seed::EngineSettings;
 use machine_drivers::Instance;
 use serde::{Deserialize, Serialize};
@@ -57,6 +60,19 @@ pub struct OwnPart {
     pub address: Option<Address>,
     /// Settings of the engine, given to the guest with every boot.
     pub engine: EngineSettings,
+    /// Its TLS endpoint.
+    #[serde(default, rename = "TLS")]
+    pub tls: TlsPart,
+}
+
+/// What was asked of the TLS endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TlsPart {
+    /// More names and addresses for the certificate.
+    pub hosts: Vec<String>,
+    /// The store's certificates, when they are not where they are by default.
+    pub files: Option<CertificateFiles>,
 }
 
 /// How far a machine has come. Power is not in here: only the driver knows it.
@@ -122,6 +138,7 @@ impl Record {
         id: MachineId,
         request: Request,
         engine: EngineSettings,
+        tls: TlsPart,
     ) -> Self {
         let part = OwnPart {
             version: MACHINE_VERSION,
@@ -132,6 +149,7 @@ impl Record {
             instance: None,
             address: None,
             engine,
+            tls,
         };
         Self { name, driver: driver.to_owned(), part: Part::Own(Box::new(part)) }
     }
@@ -141,6 +159,14 @@ impl Record {
         match &self.part {
             Part::Own(part) => Some(part),
             Part::Foreign(_) => None,
+        }
+    }
+
+    /// The whole document, when docker-machine made the machine.
+    pub fn foreign(&self) -> Option<&Value> {
+        match &self.part {
+            Part::Own(_) => None,
+            Part::Foreign(document) => Some(document),
         }
     }
 
@@ -181,6 +207,7 @@ impl Record {
             Part::Foreign(document) => return document.clone(),
         };
         let folder = store.join(files::MACHINES).join(self.name.as_str());
+        let certificates = own.tls.files.clone().unwrap_or_else(|| CertificateFiles::in_store(store));
         let address = own.address.as_ref();
         json!({
             "ConfigVersion": CONFIG_VERSION,
@@ -217,19 +244,19 @@ impl Record {
                     "RegistryMirror": own.engine.registry_mirrors,
                     "InstallURL": "",
                 },
-                "SwarmOptions": { "IsSwarm": false },
+                "SwarmOptions": swarm_options(),
                 "AuthOptions": {
-                    "CertDir": folder,
-                    "CaCertPath": "",
-                    "CaPrivateKeyPath": "",
+                    "CertDir": certificates.authority.parent(),
+                    "CaCertPath": certificates.authority,
+                    "CaPrivateKeyPath": certificates.authority_key,
                     "CaCertRemotePath": "",
-                    "ServerCertPath": "",
-                    "ServerKeyPath": "",
-                    "ClientKeyPath": "",
+                    "ServerCertPath": folder.join(files::SERVER_CERT),
+                    "ServerKeyPath": folder.join(files::SERVER_KEY),
+                    "ClientKeyPath": certificates.client_key,
                     "ServerCertRemotePath": "",
                     "ServerKeyRemotePath": "",
-                    "ClientCertPath": "",
-                    "ServerCertSANs": [],
+                    "ClientCertPath": certificates.client,
+                    "ServerCertSANs": own.tls.hosts,
                     "StorePath": folder,
                 },
             },
@@ -239,6 +266,26 @@ impl Record {
     }
 }
 
+/// docker-machine's, of a machine in no Swarm.
+fn swarm_options() -> Value {
+    json!({
+        "IsSwarm": false,
+        "Address": "",
+        "Discovery": "",
+        "Agent": true,
+        "Master": false,
+        "Host": "tcp://0.0.0.0:3376",
+        "Image": "swarm:latest",
+        "Strategy": "spread",
+        "Heartbeat": 0,
+        "Overcommit": 0,
+        "ArbitraryFlags": [],
+        "ArbitraryJoinFlags": [],
+        "Env": null,
+        "IsExperimental": false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +293,14 @@ mod tests {
     fn record() -> Record {
         let request = Request { cpus: Some(2), ..Request::default() };
         let engine = EngineSettings { labels: vec!["a=b".to_owned()], ..EngineSettings::default() };
-        Record::new("dev".parse().unwrap(), "kvm", MachineId::draw().unwrap(), request, engine)
+        Record::new(
+            "dev".parse().unwrap(),
+            "kvm",
+            MachineId::draw().unwrap(),
+            request,
+            engine,
+            TlsPart::default(),
+        )
     }
 
     #[test]

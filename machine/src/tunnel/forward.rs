@@ -12,15 +12,12 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg}
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    os::fd::AsFd,
+    os::fd::OwnedFd,
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::{
-        UnixStream,
-        unix::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    net::UnixStream,
     time::{Instant, sleep, timeout},
 };
 
@@ -33,13 +30,28 @@ const CHUNK: usize = 60 * 1024;
 /// Packets written to the client at once.
 const BATCH: usize = 16;
 
+/// A client: what it says, what it hears, and how to tell that it has gone when it has said its last word.
+pub(super) struct Client<I, O, G> {
+    pub(super) input: I,
+    pub(super) output: O,
+    pub(super) gone: G,
+}
+
 /// Carries `client` to `target`. Returns when both ends are done, or an error when it could not begin.
-pub(super) async fn forward(mut client: UnixStream, pool: &Pool, target: &str) -> Result<(), SshError> {
+pub(super) async fn forward<I, O, G>(
+    client: Client<I, O, G>,
+    pool: &Pool,
+    target: &str,
+) -> Result<(), SshError>
+where
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
+    G: Future<Output = ()>,
+{
     let (connection, channel) = open(pool, target).await?;
     let (mut reader, writer) = channel.split();
-    copy(&mut client, &mut reader, &writer).await;
-    // The client's close must not wait for the server's.
-    drop(client);
+    // The client is closed in there: its close must not wait for the server's.
+    copy(client, &mut reader, &writer).await;
     if closed(&mut reader, &writer).await && connection.is_alive() {
         pool.give_back(connection);
     } else {
@@ -85,17 +97,18 @@ pub(super) async fn closed(reader: &mut ChannelReadHalf, writer: &ChannelWriteHa
 }
 
 /// Returns when the server closed the channel, the session ended or the client left.
-async fn copy(client: &mut UnixStream, reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>) {
-    let watched = client.as_fd().try_clone_to_owned();
-    let (input, output) = client.split();
+async fn copy<I, O, G>(client: Client<I, O, G>, reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>)
+where
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
+    G: Future<Output = ()>,
+{
+    let Client { input, output, gone } = client;
     let up = async {
         if upload(input, writer).await.is_ok() && writer.eof().await.is_ok() {
             // The client may have ended its input only, or be gone altogether; an idle
             // `docker logs -f` must not stay open in the engine when its terminal has been closed.
-            match watched.and_then(hung_up) {
-                Ok(gone) => gone.await,
-                Err(_) => std::future::pending().await,
-            }
+            gone.await;
         }
     };
     tokio::select! {
@@ -104,7 +117,7 @@ async fn copy(client: &mut UnixStream, reader: &mut ChannelReadHalf, writer: &Ch
     }
 }
 
-async fn upload(mut input: ReadHalf<'_>, writer: &ChannelWriteHalf<Msg>) -> io::Result<()> {
+async fn upload(mut input: impl AsyncRead + Unpin, writer: &ChannelWriteHalf<Msg>) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
@@ -116,7 +129,7 @@ async fn upload(mut input: ReadHalf<'_>, writer: &ChannelWriteHalf<Msg>) -> io::
     }
 }
 
-async fn download(reader: &mut ChannelReadHalf, mut output: WriteHalf<'_>) -> io::Result<()> {
+async fn download(reader: &mut ChannelReadHalf, mut output: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut batch = VecDeque::with_capacity(BATCH);
     loop {
         let mut message = Some(reader.wait().await);
@@ -126,6 +139,8 @@ async fn download(reader: &mut ChannelReadHalf, mut output: WriteHalf<'_>) -> io
             message = if batch.len() < BATCH { reader.wait().now_or_never() } else { None };
         }
         write_all(&mut output, &mut batch).await?;
+        // TLS keeps what it has not been asked to send.
+        output.flush().await?;
         match message {
             Some(Some(ChannelMsg::Eof)) => output.shutdown().await?,
             Some(Some(ChannelMsg::Close) | None) => return Ok(()),
@@ -134,7 +149,7 @@ async fn download(reader: &mut ChannelReadHalf, mut output: WriteHalf<'_>) -> io
     }
 }
 
-async fn write_all(output: &mut WriteHalf<'_>, batch: &mut VecDeque<Bytes>) -> io::Result<()> {
+async fn write_all(output: &mut (impl AsyncWrite + Unpin), batch: &mut VecDeque<Bytes>) -> io::Result<()> {
     // A packet of no data would be taken for a socket that accepts none.
     batch.retain(|data| !data.is_empty());
     while !batch.is_empty() {
@@ -158,20 +173,20 @@ async fn write_all(output: &mut WriteHalf<'_>, batch: &mut VecDeque<Bytes>) -> i
     Ok(())
 }
 
-/// Resolves when the peer of `socket` has closed both directions. Watches a duplicate, so that clearing
-/// its readiness cannot make the copying side miss an event.
-fn hung_up(socket: std::os::fd::OwnedFd) -> io::Result<impl Future<Output = ()>> {
-    let socket = UnixStream::from_std(socket.into())?;
-    Ok(async move {
-        loop {
-            match socket.ready(Interest::WRITABLE).await {
-                Ok(ready) if !ready.is_write_closed() => {
-                    _ = socket.try_io(Interest::WRITABLE, || -> io::Result<()> {
-                        Err(io::ErrorKind::WouldBlock.into())
-                    });
-                }
-                _ => return,
+/// Resolves when the peer of `socket`, a duplicate of the client's, has closed both directions.
+pub(super) async fn hung_up(socket: io::Result<OwnedFd>) {
+    // Only its readiness is looked at, which is the same for every kind of stream socket.
+    let Ok(socket) = socket.and_then(|socket| UnixStream::from_std(socket.into())) else {
+        return std::future::pending().await;
+    };
+    loop {
+        match socket.ready(Interest::WRITABLE).await {
+            Ok(ready) if !ready.is_write_closed() => {
+                _ = socket.try_io(Interest::WRITABLE, || -> io::Result<()> {
+                    Err(io::ErrorKind::WouldBlock.into())
+                });
             }
+            _ => return,
         }
-    })
+    }
 }

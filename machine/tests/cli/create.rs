@@ -17,6 +17,8 @@ fn progress_is_on_stderr_and_stdout_is_empty() {
     assert_data_eq!(
         run.stderr,
         str![[r#"
+Creating CA: [STORE]/certs/ca.pem
+Creating client certificate: [STORE]/certs/cert.pem
 Running pre-create checks...
 Creating machine...
 (dev) Making a pretended VM
@@ -67,6 +69,8 @@ fn a_failed_check_is_code_3_and_leaves_nothing() {
     assert_data_eq!(
         stderr,
         str![[r#"
+Creating CA: [STORE]/certs/ca.pem
+Creating client certificate: [STORE]/certs/cert.pem
 Running pre-create checks...
 Error: Error with pre-create check
 Caused by: QEMU is missing
@@ -98,6 +102,8 @@ fn a_guest_that_fails_shows_its_console() {
     assert_data_eq!(
         stderr,
         str![[r#"
+Creating CA: [STORE]/certs/ca.pem
+Creating client certificate: [STORE]/certs/cert.pem
 Running pre-create checks...
 Creating machine...
 (dev) Making a pretended VM

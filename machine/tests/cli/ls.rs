@@ -41,7 +41,8 @@ fn formats() {
     let json: serde_json::Value = serde_json::from_str(&host.ok(&["ls", "--format", "json"])).unwrap();
     assert_eq!((&json["Name"], &json["State"]), (&"dev".into(), &"Running".into()));
     assert_eq!(host.ok(&["ls", "-f", "table {{.Name}}\\t{{.State}}"]), "NAME   STATE\ndev    Running\n");
-    assert!(host.fails(1, &["ls", "-f", "{{range .}}"]).contains("is not supported"));
+    assert!(host.fails(1, &["ls", "-f", "{{range .}}"]).contains("unclosed action"));
+    assert!(host.fails(1, &["ls", "-f", "{{template \"x\"}}"]).contains("is not supported"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "Clippy knows tests by #[test] only; here everything is test code")]
 
 mod create;
+mod docker_machine;
 mod env;
 mod interrupted;
 mod ls;
@@ -11,3 +12,4 @@ mod records;
 mod refusals;
 mod rm;
 mod support;
+mod tls;

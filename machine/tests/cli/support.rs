@@ -30,6 +30,8 @@ pub(crate) struct Host {
     pub(crate) guests: Arc<PretendedGuests>,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) interrupt: watch::Sender<u32>,
+    /// By which name `machine` is called.
+    pub(crate) program: String,
 }
 
 /// What a command said and how it ended. The store's path reads `[STORE]`.
@@ -63,6 +65,7 @@ impl Host {
             guests: Arc::default(),
             variables: BTreeMap::from([("SHELL".to_owned(), "/bin/bash".to_owned())]),
             interrupt: watch::channel(0).0,
+            program: "machine".to_owned(),
         }
     }
 
@@ -102,8 +105,10 @@ impl Host {
             guests: Some(self.guests.clone()),
             interrupts: Interrupts::Counted(self.interrupt.subscribe()),
         };
-        let arguments: Vec<OsString> =
-            std::iter::once("machine").chain(arguments.iter().copied()).map(OsString::from).collect();
+        let arguments: Vec<OsString> = std::iter::once(self.program.as_str())
+            .chain(arguments.iter().copied())
+            .map(OsString::from)
+            .collect();
         let code = machine::run(&arguments, &world, &ui);
         Run { code, stdout: data.text(&self.store()), stderr: talk.text(&self.store()) }
     }
@@ -184,6 +189,10 @@ impl Guests for PretendedGuests {
 
     fn api_socket(&self, folder: &Path) -> PathBuf {
         folder.join("docker.sock")
+    }
+
+    fn tls_port(&self, folder: &Path) -> Option<u16> {
+        self.kept.lock().unwrap().contains(folder).then_some(2376)
     }
 }
 

@@ -7,3 +7,4 @@ mod keeper;
 mod server;
 mod session;
 mod streams;
+mod tls;

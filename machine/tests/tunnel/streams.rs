@@ -33,7 +33,7 @@ impl Running {
             Tunnel::new(Connector::new(server.endpoint(), &machine.directory).unwrap(), ENGINE_SOCKET);
         let socket = machine.root.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let serving = tokio::spawn(async move { tunnel.serve(listener).await });
+        let serving = tokio::spawn(async move { tunnel.serve(listener, None).await });
         Self { machine, server: Some(server), socket, serving }
     }
 

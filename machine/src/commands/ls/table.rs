@@ -1,6 +1,7 @@
 //! The table of `machine ls`, laid out as docker-machine's: columns three spaces apart.
 
 use super::Row;
+use serde_json::{Value, json};
 use std::cmp::Ordering;
 
 const HEADINGS: &str = "NAME\tACTIVE\tDRIVER\tSTATE\tURL\tSWARM\tDOCKER\tERRORS";
@@ -16,6 +17,25 @@ pub(super) fn render(rows: &[Row]) -> Vec<String> {
     };
     let lines: Vec<String> = std::iter::once(HEADINGS.to_owned()).chain(rows.iter().map(line)).collect();
     align(&lines)
+}
+
+/// What stands above the columns of `--format 'table …'`, by field.
+pub(super) fn headings() -> Value {
+    json!({
+        "Name": "NAME",
+        "Active": "ACTIVE",
+        "ActiveHost": "ACTIVE_HOST",
+        "ActiveSwarm": "ACTIVE_SWARM",
+        "DriverName": "DRIVER",
+        "State": "STATE",
+        "URL": "URL",
+        "SwarmOptions": "SWARM_OPTIONS",
+        "Swarm": "SWARM",
+        "EngineOptions": "ENGINE_OPTIONS",
+        "Error": "ERRORS",
+        "DockerVersion": "DOCKER",
+        "ResponseTime": "RESPONSE",
+    })
 }
 
 /// Replaces tabs by as many spaces as line the cells up. The last cell of a line is not padded.
