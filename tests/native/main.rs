@@ -5,6 +5,7 @@ mod crash;
 mod exec;
 mod health;
 mod images;
+mod logs;
 mod other_clients;
 mod refusals;
 mod security;

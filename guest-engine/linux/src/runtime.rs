@@ -11,7 +11,7 @@ use crate::{
     cgroup::Cgroup,
     seccomp::Programs,
     shim::{
-        config::{CONFIG_FILE, EXEC_FOLDER, LogFile, SECCOMP_FILE, SPEC_FILE, ShimConfig, Size},
+        config::{CONFIG_FILE, EXEC_FOLDER, SECCOMP_FILE, SPEC_FILE, ShimConfig, Size},
         exit_record,
     },
 };
@@ -169,7 +169,7 @@ fn write_bundle(places: &Places, folder: &Path, bundle: &Bundle) -> io::Result<S
         size: bundle.terminal_size.map(Size::from),
         stdin: bundle.stdin,
         stdin_once: bundle.stdin_once,
-        log: LogFile::of(&bundle.log),
+        output: bundle.log.clone(),
         uid: process.map_or(0, |process| process.user().uid()),
         cgroup: cgroup_path(&bundle.spec, &bundle.id),
         private_pids: has_private_pids(&bundle.spec),

@@ -26,7 +26,7 @@ mod trace;
 
 use self::{
     config::{CONFIG_FILE, SOCKET_FILE, ShimConfig},
-    log::JsonLog,
+    log::Log,
     protocol::{Reply, line},
 };
 use nix::{
@@ -64,6 +64,10 @@ pub fn main(args: &[OsString]) -> ExitCode {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(_) => ExitCode::FAILURE,
                 },
+                Err(ShimError::Log(error)) => {
+                    report(&Reply::NotLogged { message: error.to_string() });
+                    ExitCode::FAILURE
+                }
                 Err(error) => {
                     report(&Reply::Failed { message: sentence(&error) });
                     ExitCode::FAILURE
@@ -93,12 +97,9 @@ enum ShimError {
         #[source]
         source: io::Error,
     },
-    #[error("Could not open the log {}", path.display())]
-    Log {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    /// What the log driver says.
+    #[error("{0}")]
+    Log(io::Error),
     #[error(transparent)]
     Create(#[from] process::CreateError),
 }
@@ -120,18 +121,19 @@ fn prepare(folder: &Path) -> Result<event_loop::Session, ShimError> {
     let text = fs::read(&path).map_err(broken)?;
     let config: ShimConfig = serde_json::from_slice(&text).map_err(|error| broken(error.into()))?;
     drop(text);
-    let log = match &config.log {
-        None => None,
-        Some(log) => {
-            Some(JsonLog::open(log).map_err(|source| ShimError::Log { path: log.path.clone(), source })?)
-        }
-    };
+    let mut log = Log::open(&config.output).map_err(ShimError::Log)?;
 
     // Socket paths end at 108 bytes: names are taken relative to the folder.
     let unreachable = |source| ShimError::Listen { path: folder.join(SOCKET_FILE), source };
     env::set_current_dir(folder).map_err(unreachable)?;
     let listener = listen().map_err(unreachable)?;
     let created = process::create(folder, &config)?;
+    if let Some(log) = &mut log {
+        log.begin().map_err(|error| {
+            event_loop::abandon(created.pid);
+            ShimError::Log(error)
+        })?;
+    }
     env::set_current_dir("/").map_err(unreachable)?;
 
     report(&Reply::Created { pid: created.pid.as_raw().unsigned_abs() });

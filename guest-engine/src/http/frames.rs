@@ -42,6 +42,19 @@ impl Framing {
         }
     }
 
+    /// The bytes of several pieces, one behind the other.
+    pub fn encode_all(self, frames: &[OutputFrame]) -> Bytes {
+        let size = frames.iter().map(|frame| frame.data.len() + HEADER).sum();
+        let mut all = BytesMut::with_capacity(size);
+        for frame in frames {
+            if self == Self::Multiplexed {
+                all.put_slice(&header(frame.stream, frame.data.len()));
+            }
+            all.put_slice(&frame.data);
+        }
+        all.freeze()
+    }
+
     /// Writes one piece of output and flushes it.
     pub async fn write<W: AsyncWrite + Unpin + ?Sized>(
         self,

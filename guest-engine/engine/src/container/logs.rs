@@ -1,36 +1,32 @@
 //! `docker logs`: reads what the shim wrote, from any point on, and follows while it is still written.
 //!
-//! The shim appends to a `json-file` log and rotates it by renaming. A reader holds its files open, so a
-//! rotation takes nothing away from it. Memory is bounded by one block, one line and a few frames.
+//! The shim appends to a log and rotates it by renaming. A reader holds its files open, so a rotation
+//! takes nothing away from it. Memory is bounded by one block, one message and a few batches of frames.
 
-mod line;
+pub mod driver;
+mod format;
 mod segments;
-pub(crate) mod sink;
 
 use super::{Containers, record::Observed, state::Status};
 use crate::{
     error::{EngineError, Result},
-    ports::{OutputFrame, OutputStream, StreamKind},
+    ports::{LogFile, OutputFrame, StreamKind},
 };
-use futures_util::{StreamExt, stream};
+use format::{Decoded, Message, decode};
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use jiff::Timestamp;
-use line::Line;
 use segments::Segment;
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncSeekExt},
     sync::{mpsc, watch},
 };
 
-/// How many frames may wait for a slow client before reading pauses.
-const AHEAD: usize = 64;
-const BLOCK: usize = 64 * 1024;
-/// A longer line is damage, not output: the shim splits at 16 KiB.
-const LONGEST_LINE: usize = 4 << 20;
+/// How many batches may wait for a slow client before reading pauses.
+const AHEAD: usize = 4;
+/// How many bytes of output make a batch, at least.
+const BATCH: usize = 64 * 1024;
+const BLOCK: usize = 256 * 1024;
 /// How often a followed file is looked at again.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -45,6 +41,8 @@ pub struct LogQuery {
     pub until: Option<Timestamp>,
     /// Each line behind its time.
     pub timestamps: bool,
+    /// Each line behind the container's attributes.
+    pub details: bool,
     /// Go on until the container ends.
     pub follow: bool,
 }
@@ -53,7 +51,8 @@ pub struct LogQuery {
 pub struct LogStream {
     /// The process has a terminal: frames go out raw.
     pub terminal: bool,
-    pub frames: OutputStream,
+    /// In batches of what is there.
+    pub frames: BoxStream<'static, io::Result<Vec<OutputFrame>>>,
 }
 
 impl std::fmt::Debug for LogStream {
@@ -75,18 +74,17 @@ impl Containers {
                 "can not get logs from container which is dead or marked for removal",
             ));
         }
-        if record.host.log_config.as_ref().and_then(|log| log.typ.as_deref()) == Some("none") {
-            return Err(EngineError::not_implemented("configured logging driver does not support reading"));
-        }
-        let path = self.inspect(&handle.id)?.log_path();
+        let log = driver::readable(&record, &self.shared.folder(&handle.id)).ok_or_else(|| {
+            EngineError::not_implemented("configured logging driver does not support reading")
+        })?;
         let tail = query.tail;
-        let opened = path.clone();
+        let opened = log.clone();
         let segments = tokio::task::spawn_blocking(move || segments::open(&opened, tail))
             .await
             .map_err(|e| EngineError::system("Log reader ended early").because(e))?
             .map_err(|e| EngineError::system("Could not read the container's log").because(e))?;
         let (frames, receiver) = mpsc::channel(AHEAD);
-        let reader = Reader { path, query, frames, rest: Vec::new() };
+        let reader = Reader { log, query, frames, rest: Vec::new(), batch: Vec::new(), batched: 0 };
         tokio::spawn(reader.run(segments, handle.observed));
         let frames = stream::unfold(receiver, async |mut receiver| {
             receiver.recv().await.map(|frame| (frame, receiver))
@@ -97,11 +95,14 @@ impl Containers {
 
 /// Reads the segments in order and hands frames on; ends when the client goes away.
 struct Reader {
-    path: PathBuf,
+    log: LogFile,
     query: LogQuery,
-    frames: mpsc::Sender<io::Result<OutputFrame>>,
-    /// A line whose end has not been read yet.
+    frames: mpsc::Sender<io::Result<Vec<OutputFrame>>>,
+    /// A message whose end has not been read yet.
     rest: Vec<u8>,
+    batch: Vec<OutputFrame>,
+    /// Bytes of output in it.
+    batched: usize,
 }
 
 /// Why reading stops.
@@ -122,6 +123,8 @@ impl Reader {
         if let Err(Stop::Failed(error)) = self.read_all(segments, observed).await {
             // Told to the client if it is still there.
             drop(self.frames.send(Err(error)).await);
+        } else {
+            drop(self.flush().await);
         }
     }
 
@@ -132,9 +135,7 @@ impl Reader {
     ) -> Result<(), Stop> {
         let mut current = None;
         for segment in segments {
-            let (file, inode) = positioned(segment).await?;
-            let (file, _) = current.insert((file, inode));
-            self.read_to_end(file).await?;
+            current = Some(self.read_segment(segment).await?);
         }
         while self.query.follow {
             // First whether it still runs, then what it wrote: its last words come before its end.
@@ -145,15 +146,19 @@ impl Reader {
             if let Some((file, _)) = &mut current {
                 self.read_to_end(file).await?;
             }
-            let known = current.as_ref().map(|(_, inode)| *inode);
-            if let Some(segment) = reopened(&self.path, known).await? {
+            let known = current.as_ref().map(|(_, identity)| identity.clone());
+            let newer = self.newer(known).await?;
+            if !newer.is_empty() {
                 // What was written between our last read and the rotation.
                 if let Some((file, _)) = &mut current {
                     self.read_to_end(file).await?;
                 }
-                current = Some(positioned(segment).await?);
+                for segment in newer {
+                    current = Some(self.read_segment(segment).await?);
+                }
                 continue;
             }
+            self.flush().await?;
             if ended {
                 break;
             }
@@ -167,6 +172,23 @@ impl Reader {
         Ok(())
     }
 
+    async fn newer(&self, known: Option<String>) -> io::Result<Vec<Segment>> {
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || segments::newer(&log, known.as_deref()))
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    /// Reads a file from where it is to begin; gives it back with its identity, for it may grow.
+    async fn read_segment(&mut self, segment: Segment) -> Result<(tokio::fs::File, String), Stop> {
+        // What the last file ended with will never be whole.
+        self.rest.clear();
+        let mut file = tokio::fs::File::from_std(segment.file);
+        file.seek(io::SeekFrom::Start(segment.offset)).await?;
+        self.read_to_end(&mut file).await?;
+        Ok((file, segment.identity))
+    }
+
     async fn read_to_end(&mut self, file: &mut tokio::fs::File) -> Result<(), Stop> {
         let mut block = vec![0; BLOCK];
         loop {
@@ -174,50 +196,56 @@ impl Reader {
             if read == 0 {
                 return Ok(());
             }
-            let mut bytes = block.get(..read).unwrap_or_default();
-            while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-                let (line, more) = bytes.split_at(end + 1);
-                bytes = more;
-                if self.rest.is_empty() {
-                    self.pass(line).await?;
-                } else {
-                    self.rest.extend_from_slice(line);
-                    let line = std::mem::take(&mut self.rest);
-                    self.pass(&line).await?;
+            let mut bytes = std::mem::take(&mut self.rest);
+            bytes.extend_from_slice(block.get(..read).unwrap_or_default());
+            let mut at = 0;
+            loop {
+                match decode(&self.log.format, bytes.get(at..).unwrap_or_default()) {
+                    Decoded::Message(message, length) => {
+                        at += length;
+                        let frame = pass(&self.query, message)?;
+                        self.add(frame).await?;
+                    }
+                    Decoded::Damage(length) => at += length.max(1),
+                    Decoded::Incomplete => break,
                 }
             }
-            self.rest.extend_from_slice(bytes);
-            if self.rest.len() > LONGEST_LINE {
-                self.rest.clear();
-            }
+            bytes.drain(..at.min(bytes.len()));
+            self.rest = bytes;
         }
     }
 
-    async fn pass(&self, line: &[u8]) -> Result<(), Stop> {
-        let Some(line) = Line::parse(line) else { return Ok(()) };
-        if self.query.until.is_some_and(|until| line.time > until) {
-            return Err(Stop::Done);
-        }
-        let wanted = match line.stream {
-            StreamKind::Stdout => self.query.stdout,
-            StreamKind::Stderr => self.query.stderr,
-        };
-        if !wanted || self.query.since.is_some_and(|since| line.time < since) {
+    async fn add(&mut self, frame: Option<OutputFrame>) -> Result<(), Stop> {
+        let Some(frame) = frame else { return Ok(()) };
+        self.batched += frame.data.len();
+        self.batch.push(frame);
+        if self.batched < BATCH { Ok(()) } else { self.flush().await }
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        if self.batch.is_empty() {
             return Ok(());
         }
-        self.frames.send(Ok(line.into_frame(self.query.timestamps))).await.map_err(|_| Stop::Done)
+        self.batched = 0;
+        let batch = std::mem::take(&mut self.batch);
+        self.frames.send(Ok(batch)).await.map_err(|_| Stop::Done)
     }
 }
 
-async fn positioned(segment: Segment) -> io::Result<(tokio::fs::File, u64)> {
-    let mut file = tokio::fs::File::from_std(segment.file);
-    if segment.offset > 0 {
-        file.seek(io::SeekFrom::Start(segment.offset)).await?;
+/// The frame of a message that the client wants to see.
+fn pass(query: &LogQuery, message: Message<'_>) -> Result<Option<OutputFrame>, Stop> {
+    if query.since.is_some() || query.until.is_some() {
+        let Some(time) = message.time() else { return Ok(None) };
+        if query.until.is_some_and(|until| time > until) {
+            return Err(Stop::Done);
+        }
+        if query.since.is_some_and(|since| time < since) {
+            return Ok(None);
+        }
     }
-    Ok((file, segment.inode))
-}
-
-async fn reopened(path: &Path, known: Option<u64>) -> io::Result<Option<Segment>> {
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || segments::reopen(&path, known)).await.map_err(io::Error::other)?
+    let wanted = match message.stream {
+        StreamKind::Stdout => query.stdout,
+        StreamKind::Stderr => query.stderr,
+    };
+    Ok(wanted.then(|| message.into_frame(query.timestamps, query.details)))
 }

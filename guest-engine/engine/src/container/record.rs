@@ -97,9 +97,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Where its output is logged; inspect's `LogPath`.
-    pub fn log_path(&self) -> PathBuf {
-        log_path(&self.folder, &self.record.id)
+    /// Where its output is logged, if its driver says so; inspect's `LogPath`.
+    pub fn log_path(&self) -> String {
+        super::logs::driver::shown_path(&self.record, &self.folder)
     }
 }
 

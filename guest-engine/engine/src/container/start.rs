@@ -9,9 +9,9 @@ use super::{
     actor::{Actor, runtime_failed},
     etc_files::{Resolvers, hosts},
     host_devices,
-    logs::sink,
+    logs::driver,
     mounts::MountKind,
-    record::{Record, log_path},
+    record::Record,
     seccomp,
     spec::{self, Namespace, Surroundings, user::UserFiles},
     state::Status,
@@ -114,7 +114,7 @@ impl Actor {
             spec,
             stdin: self.record.config.open_stdin.unwrap_or(false),
             stdin_once: self.record.config.stdin_once.unwrap_or(false),
-            log: sink::of(&self.record.host, log_path(&folder, &id))?,
+            log: driver::plan(&self.record, &folder)?,
             terminal_size: size.filter(|_| self.record.terminal()),
         };
         let task = shared.runtime.create(bundle).await.map_err(start_failed)?;

@@ -275,14 +275,14 @@ async fn logs_replay_and_follow_to_the_end() {
     let query = LogQuery { stdout: true, stderr: true, follow: true, ..LogQuery::default() };
     let mut followed = world.containers.logs(&id, query).await.unwrap().frames;
     tokio::io::AsyncWriteExt::write_all(&mut stdin, b"one\n").await.unwrap();
-    assert_eq!(followed.next().await.unwrap().unwrap().data, "one\n");
+    assert_eq!(followed.next().await.unwrap().unwrap()[0].data, "one\n");
     tokio::io::AsyncWriteExt::write_all(&mut stdin, b"two\n").await.unwrap();
     tokio::io::AsyncWriteExt::shutdown(&mut stdin).await.unwrap();
-    assert_eq!(followed.next().await.unwrap().unwrap().data, "two\n");
+    assert_eq!(followed.next().await.unwrap().unwrap()[0].data, "two\n");
     assert!(followed.next().await.is_none());
     let query = LogQuery { stdout: true, tail: Some(1), ..LogQuery::default() };
     let last: Vec<_> = world.containers.logs(&id, query).await.unwrap().frames.collect().await;
-    assert_eq!((last.len(), &last[0].as_ref().unwrap().data[..]), (1, &b"two\n"[..]));
+    assert_eq!((last.len(), &last[0].as_ref().unwrap()[0].data[..]), (1, &b"two\n"[..]));
     assert!(world.containers.logs(&id, LogQuery::default()).await.is_err());
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn normalise(config: &ContainerConfig, host: &mut HostConfig) -> Resu
     spec::resources::rlimits(host.ulimits.as_deref().unwrap_or_default())?;
     restart_policy(host.restart_policy.as_ref(), host.auto_remove.unwrap_or(false))?;
     limits(host, &mut warnings)?;
-    log_options(host)?;
+    log_options(config, host)?;
 
     if host.shm_size.unwrap_or(0) == 0 {
         host.shm_size = Some(DEFAULT_SHM);
@@ -258,31 +258,13 @@ fn conflicts(config: &ContainerConfig, host: &HostConfig, mode: &NetworkMode) ->
     Ok(())
 }
 
-fn log_options(host: &mut HostConfig) -> Result<()> {
+fn log_options(config: &ContainerConfig, host: &mut HostConfig) -> Result<()> {
     let log = host.log_config.get_or_insert_default();
     if log.typ.as_deref().is_none_or(str::is_empty) {
         log.typ = Some("json-file".to_owned());
     }
-    let driver = log.typ.as_deref().unwrap_or_default();
-    let options = log.config.get_or_insert_default();
-    match driver {
-        "json-file" => {
-            for key in options.keys() {
-                match key.as_str() {
-                    "max-size" | "max-file" => {}
-                    "mode" if options.get("mode").is_some_and(|m| m == "blocking") => {}
-                    _ => {
-                        return Err(EngineError::invalid(format!(
-                            "unknown log opt '{key}' for json-file log driver"
-                        )));
-                    }
-                }
-            }
-            super::logs::sink::rotation(options).map(|_| ())
-        }
-        "none" => Ok(()),
-        other => Err(EngineError::invalid(format!("logger: no log driver named '{other}' is registered"))),
-    }
+    log.config.get_or_insert_default();
+    super::logs::driver::check(config, host)
 }
 
 #[cfg(test)]

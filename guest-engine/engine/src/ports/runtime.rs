@@ -5,12 +5,12 @@
 //! pty, writes the log and records the exit. After a restart the engine gets its tasks back with
 //! [`ContainerRuntime::adopt`].
 
-use super::SeccompPolicy;
+use super::{LogPlan, SeccompPolicy};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use oci_spec::runtime as oci;
-use std::{collections::BTreeMap, fmt::Debug, io, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt::Debug, io, sync::Arc, time::SystemTime};
 use tokio::io::AsyncWrite;
 
 /// Creates, finds again and cleans up containers' processes.
@@ -44,25 +44,10 @@ pub struct Bundle {
     pub stdin: bool,
     /// Close stdin for good when the first attached client ends it (`StdinOnce`).
     pub stdin_once: bool,
-    /// Where output is logged.
-    pub log: LogSink,
+    /// What is done with its output.
+    pub log: LogPlan,
     /// First window of the terminal, when the process has one.
     pub terminal_size: Option<TerminalSize>,
-}
-
-/// Where a shim logs its process's output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogSink {
-    /// Nowhere.
-    None,
-    /// Docker's `json-file` format: one `{"log","stream","time"}` object a line.
-    JsonFile {
-        path: PathBuf,
-        /// Rotate at this many bytes; `None` never rotates.
-        max_size: Option<u64>,
-        /// How many files to keep, at least 1 (`path`, `path.1`, …).
-        max_files: u32,
-    },
 }
 
 /// What [`ContainerRuntime::adopt`] found.

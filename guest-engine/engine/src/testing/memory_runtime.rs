@@ -1,8 +1,8 @@
 //! Processes that are only played: what one does is read from its arguments.
 
 use crate::ports::{
-    AdoptedTask, AttachRequest, Bundle, ContainerRuntime, ExecSpec, ExitStatus, LogSink, OutputFrame,
-    ProcessInfo, RuntimeError, Stats, StreamKind, Task, TaskStreams, TerminalSize,
+    AdoptedTask, AttachRequest, Bundle, ContainerRuntime, ExecSpec, ExitStatus, LogFile, LogPlan, LogSink,
+    OutputFrame, ProcessInfo, RuntimeError, Stats, StreamKind, Task, TaskStreams, TerminalSize,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -140,7 +140,7 @@ pub struct MemoryTask {
     pid: u32,
     script: Script,
     spec: Option<oci::Spec>,
-    log: LogSink,
+    log: LogPlan,
     phase: watch::Sender<Phase>,
     clients: Mutex<Vec<(AttachRequest, mpsc::UnboundedSender<OutputFrame>)>>,
     stdin: Mutex<Option<tokio::io::DuplexStream>>,
@@ -149,7 +149,7 @@ pub struct MemoryTask {
 }
 
 impl MemoryTask {
-    fn new(script: Script, stdin: bool, log: LogSink, spec: Option<oci::Spec>) -> Arc<Self> {
+    fn new(script: Script, stdin: bool, log: LogPlan, spec: Option<oci::Spec>) -> Arc<Self> {
         static PIDS: AtomicU32 = AtomicU32::new(1000);
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (near, far) = if stdin { (Some(near), Some(far)) } else { (None, None) };
@@ -168,7 +168,7 @@ impl MemoryTask {
     }
 
     fn write(&self, kind: StreamKind, text: &str) {
-        if let LogSink::JsonFile { path, .. } = &self.log {
+        if let Some(LogSink::File(LogFile { path, .. })) = &self.log.sink {
             let stream = if kind == StreamKind::Stdout { "stdout" } else { "stderr" };
             let line = serde_json::json!({
                 "log": text, "stream": stream, "time": jiff::Timestamp::now().to_string(),
@@ -315,7 +315,7 @@ impl Task for MemoryTask {
         if let Script::Missing(name) = &script {
             return Err(RuntimeError::Start(format!("exec: {name:?}: executable file not found in $PATH")));
         }
-        Ok(Self::new(script, process.stdin, LogSink::None, None))
+        Ok(Self::new(script, process.stdin, LogPlan::default(), None))
     }
 
     async fn processes(&self) -> Result<Vec<ProcessInfo>, RuntimeError> {

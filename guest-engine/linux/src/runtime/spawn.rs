@@ -15,6 +15,8 @@ pub(super) const CREATE_PREFIX: &str = "failed to create task for container: fai
 /// The same for an exec.
 pub(super) const EXEC_PREFIX: &str =
     "OCI runtime exec failed: exec failed: unable to start container process: ";
+/// The same when the log driver has failed.
+const LOG_PREFIX: &str = "failed to create task for container: failed to initialize logging driver: ";
 /// An emulated machine under load takes seconds.
 const CREATE_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -53,6 +55,7 @@ pub(super) async fn spawn(executable: &Path, folder: &Path, prefix: &str) -> Res
     match serde_json::from_slice(&answer) {
         Ok(Reply::Created { pid }) => Ok(pid),
         Ok(Reply::Failed { message }) => Err(refused(prefix, &message)),
+        Ok(Reply::NotLogged { message }) => Err(RuntimeError::Start(format!("{LOG_PREFIX}{message}"))),
         Ok(other) => Err(RuntimeError::System(format!("the shim gave an unexpected answer: {other:?}"))),
         Err(_) => Err(RuntimeError::System("the shim died before it had created the process".to_owned())),
     }

@@ -16,8 +16,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use engine::ports::{
-    AdoptedTask, AttachRequest, ExecSpec, ExitStatus, ProcessInfo, RuntimeError, Stats, StdinWriter, Task,
-    TaskStreams, TerminalSize,
+    AdoptedTask, AttachRequest, ExecSpec, ExitStatus, LogPlan, ProcessInfo, RuntimeError, Stats, StdinWriter,
+    Task, TaskStreams, TerminalSize,
 };
 use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager};
 use oci_spec::runtime as oci;
@@ -261,7 +261,7 @@ impl Task for ShimTask {
             size: process.terminal_size.map(Size::from),
             stdin: process.stdin,
             stdin_once: true,
-            log: None,
+            output: LogPlan::default(),
             uid: process.process.user().uid(),
             cgroup: self.cgroup.clone(),
             private_pids: true,

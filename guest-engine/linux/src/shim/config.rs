@@ -1,7 +1,7 @@
 //! What the engine tells a shim: one JSON file, `shim.json`, in the shim's own folder. Every other file
 //! name in that folder is here as well.
 
-use engine::ports::{LogSink, TerminalSize};
+use engine::ports::{LogPlan, TerminalSize};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -37,7 +37,9 @@ pub(crate) struct ShimConfig {
     pub size: Option<Size>,
     pub stdin: bool,
     pub stdin_once: bool,
-    pub log: Option<LogFile>,
+    /// What is done with the output.
+    #[serde(default)]
+    pub output: LogPlan,
     /// Owner of the stdio pipes, so that the process may open `/dev/stdout` again.
     pub uid: u32,
     /// The container's cgroup as in its specification.
@@ -61,26 +63,5 @@ pub(crate) struct Size {
 impl From<TerminalSize> for Size {
     fn from(size: TerminalSize) -> Self {
         Self { width: size.width, height: size.height }
-    }
-}
-
-/// A `json-file` log.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LogFile {
-    pub path: PathBuf,
-    /// Bytes.
-    pub max_size: Option<u64>,
-    pub max_files: u32,
-}
-
-impl LogFile {
-    /// The file behind a sink, if it has one.
-    pub(crate) fn of(sink: &LogSink) -> Option<Self> {
-        match sink {
-            LogSink::None => None,
-            LogSink::JsonFile { path, max_size, max_files } => {
-                Some(Self { path: path.clone(), max_size: *max_size, max_files: *max_files })
-            }
-        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     config::{ShimConfig, Size},
     exit_record,
     gate::{Gate, Heard},
-    log::{JsonLog, Source},
+    log::{Log, Source},
     protocol::{ExitRecord, Reply, Request},
     stdio::{self, Streams},
 };
@@ -53,7 +53,7 @@ pub(super) struct Session {
     pub gate: Option<Gate>,
     pub pid: Pid,
     pub streams: Streams,
-    pub log: Option<JsonLog>,
+    pub log: Option<Log>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +94,12 @@ pub(super) fn run(session: Session) -> io::Result<()> {
     while !state.is_over() {
         state.turn()?;
     }
+    let State { session: Session { log, listener, .. }, clients, .. } = state;
+    drop((listener, clients));
+    if let Some(mut log) = log {
+        // Everybody knows of the end already; only the log server is still waiting.
+        log.close();
+    }
     Ok(())
 }
 
@@ -103,6 +109,7 @@ enum Token {
     Children,
     Listener,
     Gate,
+    Room,
     Stdin,
     Stdout,
     Stderr,
@@ -135,6 +142,11 @@ impl State {
                 Token::Gate => {
                     self.hear();
                 }
+                Token::Room => {
+                    if let Some(log) = &self.session.log {
+                        log.has_room();
+                    }
+                }
                 Token::Stdin => self.write_input(),
                 Token::Stdout => self.read_output(Source::Stdout),
                 Token::Stderr => self.read_output(Source::Stderr),
@@ -165,8 +177,12 @@ impl State {
             add(Token::Gate, gate.as_fd(), PollFlags::POLLIN);
         }
         let ended = !matches!(self.phase, Phase::Running);
+        let full = session.log.as_ref().filter(|log| log.is_full());
+        if let Some(room) = full.and_then(Log::room) {
+            add(Token::Room, room, PollFlags::POLLIN);
+        }
         // A client that is behind holds the process back; one that has ended is not held back any more.
-        if ended || !self.clients.iter().any(Client::is_behind) {
+        if ended || (full.is_none() && !self.clients.iter().any(Client::is_behind)) {
             if let Some(stdout) = &session.streams.stdout {
                 add(Token::Stdout, stdout.as_fd(), PollFlags::POLLIN);
             }
@@ -440,6 +456,7 @@ impl State {
     fn leave(&mut self, code: i32) {
         if let Some(log) = &mut self.session.log {
             let _lost = log.finish(Source::Stdout).and(log.finish(Source::Stderr));
+            log.settle();
         }
         while self.hear() {}
         // What a shell says when it cannot execute.

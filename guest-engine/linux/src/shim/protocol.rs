@@ -46,6 +46,10 @@ pub(crate) enum Reply {
     Failed {
         message: String,
     },
+    /// It was not created because its log driver could not be opened.
+    NotLogged {
+        message: String,
+    },
     Exited(ExitRecord),
     /// An accepted attachment.
     Attached {

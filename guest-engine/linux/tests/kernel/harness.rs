@@ -1,8 +1,8 @@
 //! A runtime in a temporary folder and containers made of busybox.
 
 use engine::ports::{
-    AttachRequest, Bundle, ContainerRuntime, LogSink, OutputFrame, OutputStream, StreamKind, Task,
-    TerminalSize,
+    AttachRequest, Bundle, ContainerRuntime, LogFile, LogFormat, LogPlan, LogSink, OutputFrame, OutputStream,
+    StreamKind, Task, TerminalSize,
 };
 use engine_linux::ShimRuntime;
 use futures_util::StreamExt;
@@ -11,6 +11,7 @@ use oci_spec::runtime::{
     RootBuilder, SpecBuilder,
 };
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -117,13 +118,19 @@ impl Case {
             seccomp: None,
             stdin: wish.stdin,
             stdin_once: wish.stdin,
-            log: if wish.log {
-                LogSink::JsonFile { path: self.log_path(), max_size: None, max_files: 1 }
-            } else {
-                LogSink::None
-            },
+            log: LogPlan { sink: wish.log.then(|| self.log()), ..LogPlan::default() },
             terminal_size: wish.terminal,
         }
+    }
+
+    fn log(&self) -> LogSink {
+        LogSink::File(LogFile {
+            path: self.log_path(),
+            format: LogFormat::Json { attributes: BTreeMap::new() },
+            max_size: None,
+            max_files: 1,
+            compress: false,
+        })
     }
 
     pub(crate) async fn create(&self, args: &[&str], wish: Wish) -> Arc<dyn Task> {

@@ -39,10 +39,13 @@ pub(super) async fn attach(
     let framing = Framing::for_terminal(terminal);
     Ok(hijack.respond(framing, async move |mut io| {
         if let Some(mut past) = past {
-            while let Some(Ok(frame)) = past.frames.next().await {
-                if framing.write(&mut io.writer, &frame).await.is_err() {
+            while let Some(Ok(batch)) = past.frames.next().await {
+                if io.writer.write_all(&framing.encode_all(&batch)).await.is_err() {
                     return;
                 }
+            }
+            if io.writer.flush().await.is_err() {
+                return;
             }
         }
         let streams = match live {

@@ -41,7 +41,7 @@ fn to_json(snapshot: &Snapshot) -> Value {
         Some(_) => snapshot.folder.join(name).display().to_string(),
         None => String::new(),
     };
-    let logged = wire::host_config(record)["LogConfig"]["Type"] != "none";
+
     let execs = (!snapshot.exec_ids.is_empty()).then_some(&snapshot.exec_ids);
     json!({
         "Id": record.id,
@@ -53,7 +53,7 @@ fn to_json(snapshot: &Snapshot) -> Value {
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": if logged { snapshot.log_path().display().to_string() } else { String::new() },
+        "LogPath": snapshot.log_path(),
         "Name": format!("/{}", record.name),
         "RestartCount": record.restarts,
         "Driver": "overlay2",

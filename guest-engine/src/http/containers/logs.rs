@@ -38,11 +38,12 @@ pub(super) async fn logs(
         since: moment("since")?,
         until: moment("until")?,
         timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
         follow: query.flag("follow"),
     };
     let log = app.engine.containers.logs(&id, wanted).await?;
     let framing = Framing::for_terminal(log.terminal);
-    let frames = log.frames.map(move |frame| frame.map(|frame| framing.encode(frame.stream, &frame.data)));
+    let frames = log.frames.map(move |batch| batch.map(|batch| framing.encode_all(&batch)));
     let mut response = Body::from_stream(frames).into_response();
     let content_type = HeaderValue::from_static(framing.content_type(version));
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

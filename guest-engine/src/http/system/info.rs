@@ -30,7 +30,7 @@ pub(super) async fn info(State(state): State<AppState>) -> Json<Value> {
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": null,
-            "Log": ["json-file", "none"],
+            "Log": engine::container::logs::driver::NAMES,
         },
         "SystemTime": Timestamp::now().to_string(),
         "OperatingSystem": host.operating_system,
