@@ -21,8 +21,12 @@ pub fn read() -> HostFacts {
         memory: memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
         cgroup: cgroup(),
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-        ip_forwarding: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|v| v.trim() == "1"),
     }
+}
+
+/// Whether the machine routes; the default bridge turns it on.
+pub(crate) fn ip_forwarding() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|v| v.trim() == "1")
 }
 
 fn cgroup() -> CgroupFacts {

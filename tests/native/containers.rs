@@ -160,26 +160,3 @@ fn logs_are_kept_cut_and_followed() -> Result<()> {
     assert!(stamped.starts_with("20") && stamped.ends_with("Z last"), "{stamped}");
     Ok(())
 }
-
-#[test]
-fn sixteen_at_once_leave_nothing_behind() -> Result<()> {
-    let engine = NativeEngine::with_busybox()?;
-    std::thread::scope(|scope| -> Result<()> {
-        let runs: Vec<_> = (0..16)
-            .map(|n| {
-                let engine = &engine;
-                scope.spawn(move || engine.docker(&["run", "--rm", "busybox", "echo", &n.to_string()])?.ok())
-            })
-            .collect();
-        for (n, run) in runs.into_iter().enumerate() {
-            assert_eq!(run.join().unwrap()?, n.to_string());
-        }
-        Ok(())
-    })?;
-    assert_eq!(engine.docker(&["ps", "-aq"])?.ok()?, "");
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let data_root = engine.data_root();
-    let left: Vec<&str> = mounts.lines().filter(|m| m.contains(&*data_root.to_string_lossy())).collect();
-    assert!(left.is_empty(), "{left:#?}");
-    Ok(())
-}

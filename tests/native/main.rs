@@ -1,9 +1,12 @@
 //! The engine without a VM, as root on this kernel, driven by real clients.
 
+mod concurrency;
 mod containers;
 mod crash;
+mod events;
 mod exec;
 mod health;
+mod host_config;
 mod images;
 mod logs;
 mod other_clients;

@@ -1,27 +1,8 @@
 //! What cannot be done is said, with dockerd's status, and never hangs.
 
-use anyhow::{Context, Result};
-use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    time::Duration,
-};
-use tests::NativeEngine;
-
-/// One request by hand; gives status and body.
-fn request(engine: &NativeEngine, head: &str, body: &str) -> Result<(u16, String)> {
-    let mut stream = UnixStream::connect(engine.socket())?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(
-        stream,
-        "{head} HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).context("no status")?.parse()?;
-    Ok((status, answer.split_once("\r\n\r\n").context("no body")?.1.to_owned()))
-}
+use anyhow::Result;
+use std::os::unix::net::UnixStream;
+use tests::{NativeEngine, request::request};
 
 #[test]
 fn every_refusal_is_a_status_and_a_message() -> Result<()> {

@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod engine;
 pub mod host;
 pub mod pty;
+pub mod request;
 pub mod run;
 
 pub use engine::NativeEngine;

@@ -16,15 +16,19 @@ mod exec;
 mod health;
 mod host_devices;
 mod index;
+mod kernel_support;
+mod limits;
 mod list;
 pub mod logs;
 mod merge;
 pub mod mounts;
+mod platform;
 mod record;
 mod remove;
 mod restart;
 mod restore;
 mod seccomp;
+mod security_opt;
 mod signal;
 mod spec;
 mod start;
@@ -43,6 +47,7 @@ pub use detach_keys::DetachKeys;
 pub use exec::{ExecStarted, ExecView};
 pub use health::{Health, HealthStatus, ProbeResult};
 pub use list::{ListFilter, Listed};
+pub use platform::Platform;
 pub use record::{Record, Snapshot};
 pub use remove::Pruned;
 pub use state::{State, Status};
@@ -83,6 +88,7 @@ pub struct ResolvedImage {
     /// `sha256:…`
     pub id: String,
     pub config: ImageConfig,
+    pub platform: Platform,
     /// Its layers, lowest first.
     pub diff_ids: Vec<String>,
 }

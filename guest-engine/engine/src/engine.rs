@@ -2,7 +2,7 @@
 
 use crate::{
     build::Builder,
-    container::{Containers, ImageLookup, ResolvedImage, Snapshot},
+    container::{Containers, ImageLookup, Platform, ResolvedImage, Snapshot},
     error::Result,
     events::Events,
     image::{ImageUser, ImageUsers, Images},
@@ -83,7 +83,12 @@ impl ImageLookup for Images {
     async fn resolve(&self, reference: &str) -> Result<ResolvedImage> {
         let image = self.get(reference).await?;
         let config = image.config.config.clone().unwrap_or_default();
-        Ok(ResolvedImage { id: image.id, config, diff_ids: image.layers })
+        let platform = Platform {
+            os: image.config.os.clone(),
+            architecture: image.config.architecture.clone(),
+            variant: image.config.variant.clone().unwrap_or_default(),
+        };
+        Ok(ResolvedImage { id: image.id, config, platform, diff_ids: image.layers })
     }
 }
 

@@ -20,7 +20,6 @@ pub struct HostFacts {
     pub memory: u64,
     pub cgroup: CgroupFacts,
     pub seccomp: bool,
-    pub ip_forwarding: bool,
 }
 
 /// What the cgroup controllers of this machine can do.

@@ -174,6 +174,7 @@ fn write_bundle(places: &Places, folder: &Path, bundle: &Bundle) -> io::Result<S
         cgroup: cgroup_path(&bundle.spec, &bundle.id),
         private_pids: has_private_pids(&bundle.spec),
         devices: device_rules(&bundle.spec),
+        no_oom_killer: has_no_oom_killer(&bundle.spec),
         seccomp: bundle.seccomp.is_some(),
     };
     write_config(folder, &config)?;
@@ -222,6 +223,12 @@ fn has_private_pids(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces
         .is_some_and(|all| all.iter().any(|one| one.typ() == LinuxNamespaceType::Pid && one.path().is_none()))
+}
+
+fn has_no_oom_killer(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let memory = resources.and_then(|resources| resources.memory().as_ref());
+    memory.and_then(|memory| memory.disable_oom_killer()).unwrap_or(false)
 }
 
 fn device_rules(spec: &Spec) -> Vec<LinuxDeviceCgroup> {

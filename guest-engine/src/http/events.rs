@@ -26,7 +26,11 @@ pub(super) fn routes() -> Router<AppState> {
 
 async fn events(State(state): State<AppState>, query: Query) -> Result<Response> {
     let filters = Filters::from_query_lenient(&query)?;
-    let since = timestamp::parse(query.text("since")).map_err(invalid("since"))?;
+    // Zero is the beginning, and so everything that is kept.
+    let since = match query.text("since") {
+        "0" => Some(Timestamp::UNIX_EPOCH),
+        text => timestamp::parse(text).map_err(invalid("since"))?,
+    };
     let until = timestamp::parse(query.text("until")).map_err(invalid("until"))?;
     if let (Some(since), Some(until)) = (since, until)
         && since > until

@@ -83,7 +83,26 @@ fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<()> {
 }
 
 fn invalid(error: &Error) -> ApiError {
-    ApiError::bad_request(format!("invalid JSON: {error}"))
+    let text = error.to_string();
+    ApiError::bad_request(unknown_name(&text).unwrap_or_else(|| format!("invalid JSON: {text}")))
+}
+
+/// dockerd decodes names as text and refuses the unknown ones afterwards, in other words.
+fn unknown_name(error: &str) -> Option<String> {
+    let (name, known) = error.strip_prefix("unknown variant `")?.split_once("`, expected one of ")?;
+    let has = |name: &str| known.contains(&format!("`{name}`"));
+    if has("unless-stopped") {
+        Some(format!(
+            "invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or \
+             'unless-stopped'"
+        ))
+    } else if has("hyperv") {
+        Some(format!("invalid isolation '{name}' on linux"))
+    } else if has("host") && has("private") {
+        Some(format!("invalid cgroup namespace mode: {name}"))
+    } else {
+        None
+    }
 }
 
 /// Deserializes a value with field names matched as Go does: exactly first, else ignoring case.

@@ -68,7 +68,7 @@ pub(super) enum Request {
     },
     Update {
         change: Box<Change>,
-        reply: Reply<()>,
+        reply: Reply<Vec<String>>,
     },
     /// Of a container without a process.
     Remove {
@@ -83,6 +83,8 @@ pub(super) enum Purpose {
     Signal,
     /// It is to end and to stay so.
     Stop,
+    /// The same, because it is to be removed.
+    Remove,
     /// It is to end and will be started again by whoever asks: `--rm` does not apply.
     Restart,
     /// The machine goes down: the restart policy decides at the next boot.
@@ -113,6 +115,8 @@ pub(super) struct Actor {
     restart_at: Option<Instant>,
     /// The next end is part of a restart by a user.
     keep: bool,
+    /// The next end is what a user's stop waits for.
+    stopping: bool,
     /// While health checks are made.
     pub(super) checks: Option<Checks>,
 }
@@ -136,6 +140,7 @@ impl Actor {
             backoff: Backoff::default(),
             restart_at: None,
             keep: false,
+            stopping: false,
             checks: None,
         };
         (actor, handle)
@@ -247,6 +252,9 @@ impl Actor {
         let policy_wants = !self.shared.shutting_down.load(Ordering::Relaxed)
             && restart::after_exit(self.record.policy(), self.ending(status.code));
         let leaving = self.record.auto_remove() && !self.keep && !policy_wants;
+        if status.oom_killed {
+            self.shared.announce(&self.record, "oom", &[]);
+        }
         self.release(leaving).await;
 
         let state = &mut self.record.state;
@@ -264,8 +272,8 @@ impl Actor {
         }
         self.exits += 1;
         self.keep_record().await;
-        if status.oom_killed {
-            self.shared.announce(&self.record, "oom", &[]);
+        if std::mem::take(&mut self.stopping) {
+            self.shared.announce(&self.record, "stop", &[]);
         }
         self.shared.announce(
             &self.record,
@@ -301,6 +309,9 @@ impl Actor {
             self.record.manually_stopped = purpose != Purpose::ShutDown;
             self.move_to(Status::Exited);
             self.persist().await?;
+            if matches!(purpose, Purpose::Stop | Purpose::Restart) {
+                self.shared.announce(&self.record, "stop", &[]);
+            }
             self.show();
             return Ok(());
         }
@@ -308,6 +319,7 @@ impl Actor {
             return Err(not_running(&self.record.id));
         };
         self.keep = purpose == Purpose::Restart;
+        self.stopping |= matches!(purpose, Purpose::Stop | Purpose::Restart);
         if self.stops_for_good(signal, purpose) && !self.record.manually_stopped {
             self.record.manually_stopped = true;
             self.persist().await?;
@@ -326,7 +338,7 @@ impl Actor {
     /// and this is another one.
     fn stops_for_good(&self, signal: i32, purpose: Purpose) -> bool {
         match purpose {
-            Purpose::Stop | Purpose::Restart => true,
+            Purpose::Stop | Purpose::Remove | Purpose::Restart => true,
             Purpose::ShutDown => false,
             Purpose::Signal => match self.record.config.stop_signal.as_deref().filter(|s| !s.is_empty()) {
                 Some(own) if signal != SIGKILL => super::signal::parse(own).is_ok_and(|own| own == signal),

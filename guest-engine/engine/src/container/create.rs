@@ -5,6 +5,7 @@ use super::{
     actor::Actor,
     merge::merge,
     mounts::{self, MountKind},
+    platform,
     record::Record,
     start::missing_source,
     state::State,
@@ -27,6 +28,8 @@ const NAME_ATTEMPTS: u32 = 32;
 pub struct CreateRequest {
     /// As given; `None` has one made up.
     pub name: Option<String>,
+    /// `os/architecture`; `None` takes what there is.
+    pub platform: Option<String>,
     pub config: ContainerConfig,
     pub host: HostConfig,
     /// `NetworkingConfig.EndpointsConfig`
@@ -50,7 +53,7 @@ impl Containers {
 
 impl Shared {
     async fn create(self: Arc<Self>, request: CreateRequest) -> Result<Created> {
-        let CreateRequest { name, mut config, mut host, endpoints } = request;
+        let CreateRequest { name, platform, mut config, mut host, endpoints } = request;
         let name =
             name.filter(|n| !n.is_empty()).map(|n| name::validate(&n).map(str::to_owned)).transpose()?;
         let reference = config.image.clone().unwrap_or_default();
@@ -58,8 +61,10 @@ impl Shared {
             return Err(EngineError::invalid("no image specified: Config.Image is empty"));
         }
         let image = self.images.resolve(&reference).await?;
+        let mismatch = platform::check(&reference, &image.platform, platform.as_deref())?;
         merge(&mut config, &image.config)?;
-        let warnings = validate::normalise(&config, &mut host)?;
+        let mut warnings = validate::normalise(&config, &mut host)?;
+        warnings.splice(..0, mismatch);
         self.check_endpoints(&endpoints)?;
         self.resolve_network(&mut config, &mut host).await?;
         for mount in mounts::requested(&host)? {

@@ -114,11 +114,7 @@ impl Containers {
         let id = random_id()?;
         let exec = Exec { container: record.id.clone(), config, phase: Phase::Created };
         self.shared.execs.lock().insert(id.clone(), exec);
-        self.shared.announce(
-            &record,
-            format!("exec_create: {}", command.join(" ")),
-            &[("execID", id.clone())],
-        );
+        self.shared.announce(&record, named("exec_create", &command), &[("execID", id.clone())]);
         Ok(id)
     }
 
@@ -169,11 +165,7 @@ impl Containers {
         let record = handle.record();
         let terminal = exec.config.tty.unwrap_or(false);
         let command = exec.config.cmd.clone().unwrap_or_default();
-        self.shared.announce(
-            &record,
-            format!("exec_start: {}", command.join(" ")),
-            &[("execID", id.to_owned())],
-        );
+        self.shared.announce(&record, named("exec_start", &command), &[("execID", id.to_owned())]);
         match self.launch_exec(id, &exec, detach, size).await {
             Ok((task, streams)) => {
                 self.shared.execs.set(id, Phase::Running(task.clone()));
@@ -328,6 +320,12 @@ fn ready_for_exec(id: &str, status: Status) -> Result<()> {
         ))),
         _ => Err(super::not_running(id)),
     }
+}
+
+/// The action of an exec's event: the program, a space, its arguments if it has any.
+fn named(action: &str, command: &[String]) -> String {
+    let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, rest)| (p.as_str(), rest));
+    format!("{action}: {program} {}", arguments.join(" "))
 }
 
 fn exec_failed(error: RuntimeError) -> EngineError {

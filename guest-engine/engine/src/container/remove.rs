@@ -47,7 +47,7 @@ impl Containers {
         to_the_end(async move {
             if status.counts_as_running() {
                 let mut observed = handle.observed.clone();
-                match handle.ask(|reply| Request::Signal { signal: SIGKILL, purpose: Purpose::Stop, reply }).await {
+                match handle.ask(|reply| Request::Signal { signal: SIGKILL, purpose: Purpose::Remove, reply }).await {
                     Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
                     other => other?,
                 }

@@ -5,19 +5,20 @@ pub(crate) mod capabilities;
 pub(crate) mod devices;
 pub(crate) mod mounts;
 pub(crate) mod resources;
+mod sysctls;
 pub(crate) mod user;
 
-use super::record::Record;
-use crate::error::Result;
+use super::{record::Record, security_opt};
+use crate::error::{EngineError, Result};
 use bollard_stubs::models::{ContainerConfig, HostConfig, HostConfigCgroupnsModeEnum};
 use devices::HostDevice;
 use oci_spec::runtime::{Capabilities, Linux, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec, User};
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Component, Path, PathBuf};
 use user::ResolvedUser;
 
+/// What dockerd puts before a refusal of its OCI runtime.
+const RUNTIME_REFUSED: &str = "failed to create task for container: failed to create shim task: OCI runtime create \
+                               failed: runc create failed: ";
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the outside contributes to a specification.
@@ -75,23 +76,30 @@ pub(crate) fn build(record: &Record, around: &Surroundings<'_>) -> Result<Spec> 
     };
     let process = process(host, plan)?;
 
+    let paths = |chosen: &Option<Vec<String>>, default: fn() -> Vec<String>| match chosen {
+        _ if privileged => Vec::new(),
+        Some(chosen) => chosen.clone(),
+        None => default(),
+    };
+
     let mut root = Root::default();
     root.set_path(around.rootfs.to_owned()).set_readonly(Some(host.readonly_rootfs.unwrap_or(false)));
+
+    let mut rules = devices::rules(privileged, &around.devices);
+    rules.extend(devices::custom_rules(host.device_cgroup_rules.as_deref().unwrap_or_default())?);
+    let sysctls = sysctls::of(host, &around.network, &around.ipc)
+        .map_err(|sentence| EngineError::system(format!("{RUNTIME_REFUSED}{sentence}: unknown")))?;
 
     let mut linux = Linux::default();
     linux
         .set_namespaces(Some(namespaces(host, around)))
-        .set_cgroups_path(Some(PathBuf::from(format!("/docker/{}", record.id))))
-        .set_resources(Some(resources::resources(
-            host,
-            devices::rules(privileged, &around.devices),
-            &super::host_devices::block_numbers,
-        )?))
+        .set_cgroups_path(Some(cgroup(host, &record.id)))
+        .set_resources(Some(resources::resources(host, rules, &super::host_devices::block_numbers)?))
         .set_devices(Some(devices::nodes(&around.devices)))
-        .set_sysctl(Some(sysctls(host, &around.network)))
+        .set_sysctl(Some(sysctls))
         .set_rootfs_propagation(mounts::root_propagation(record))
-        .set_masked_paths(Some(if privileged { Vec::new() } else { masked_paths() }))
-        .set_readonly_paths(Some(if privileged { Vec::new() } else { readonly_paths() }));
+        .set_masked_paths(Some(paths(&host.masked_paths, masked_paths)))
+        .set_readonly_paths(Some(paths(&host.readonly_paths, readonly_paths)));
 
     let mut spec = Spec::default();
     spec.set_version("1.0.2".to_owned())
@@ -127,9 +135,7 @@ pub(crate) fn process(host: &HostConfig, plan: ProcessPlan<'_>) -> Result<Proces
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={}", plan.user.home));
     }
-    let no_new_privileges = host.security_opt.iter().flatten().any(|option| {
-        matches!(option.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
-    });
+    let no_new_privileges = security_opt::no_new_privileges(host.security_opt.as_deref().unwrap_or_default());
     let mut process = Process::default();
     process
         .set_terminal(Some(plan.terminal))
@@ -175,6 +181,13 @@ impl Record {
     }
 }
 
+/// The container's cgroup: under `--cgroup-parent`, by default `docker`.
+fn cgroup(host: &HostConfig, id: &str) -> PathBuf {
+    let parent = host.cgroup_parent.as_deref().filter(|parent| !parent.is_empty()).unwrap_or("docker");
+    let inside = Path::new(parent).components().filter(|part| matches!(part, Component::Normal(_)));
+    Path::new("/").join(inside.collect::<PathBuf>()).join(id)
+}
+
 fn namespaces(host: &HostConfig, around: &Surroundings<'_>) -> Vec<LinuxNamespace> {
     // Its own unless asked otherwise, privileged or not, as dockerd decides on a cgroup v2 host.
     let cgroup = match host.cgroupns_mode {
@@ -206,18 +219,8 @@ fn namespaces(host: &HostConfig, around: &Surroundings<'_>) -> Vec<LinuxNamespac
     .collect()
 }
 
-/// What the user sets over Docker's two defaults, which make sense only in a network namespace of its own.
-fn sysctls(host: &HostConfig, network: &Namespace) -> HashMap<String, String> {
-    let mut sysctls = HashMap::new();
-    if *network != Namespace::Host {
-        sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        sysctls.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
-    }
-    sysctls.extend(host.sysctls.iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
-    sysctls
-}
-
-fn masked_paths() -> Vec<String> {
+/// What is hidden in a container, unless it says otherwise.
+pub(super) fn masked_paths() -> Vec<String> {
     [
         "/proc/asound",
         "/proc/acpi",
@@ -236,7 +239,8 @@ fn masked_paths() -> Vec<String> {
     .to_vec()
 }
 
-fn readonly_paths() -> Vec<String> {
+/// What nobody may write in a container, unless it says otherwise.
+pub(super) fn readonly_paths() -> Vec<String> {
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(str::to_owned).to_vec()
 }
 

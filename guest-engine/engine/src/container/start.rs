@@ -205,11 +205,14 @@ impl Shared {
     ) -> Result<oci_spec::runtime::Spec> {
         let host = &record.host;
         let user = self.lookup_user(record, record.config.user.as_deref().unwrap_or_default()).await?;
-        let devices = if host.privileged.unwrap_or(false) {
-            host_devices::every_device()
-        } else {
-            host_devices::mapped(host.devices.as_deref().unwrap_or_default())?
-        };
+        let mut devices = host_devices::mapped(host.devices.as_deref().unwrap_or_default())?;
+        if host.privileged.unwrap_or(false) {
+            let mut every = host_devices::every_device();
+            // Only what is to be seen at another path is new.
+            devices.retain(|device| every.iter().all(|known| known.path != device.path));
+            every.append(&mut devices);
+            devices = every;
+        }
         let surroundings = Surroundings {
             rootfs,
             folder: etc,
@@ -246,6 +249,13 @@ impl Shared {
                         return Err(EngineError::conflict(format!(
                             "cannot join {} of a non running container: {}",
                             kind.to_uppercase(),
+                            owner.id
+                        )));
+                    }
+                    let private = matches!(owner.host.ipc_mode.as_deref(), Some("private" | "none"));
+                    if kind == "ipc" && private {
+                        return Err(EngineError::invalid(format!(
+                            "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
                             owner.id
                         )));
                     }

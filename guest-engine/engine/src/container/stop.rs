@@ -54,12 +54,7 @@ impl Containers {
             return Err(EngineError::new(ErrorKind::NotModified, "container is not running"));
         }
         let shared = self.shared.clone();
-        to_the_end(async move {
-            shared.stop(&handle, signal, timeout, Purpose::Stop).await?;
-            shared.announce(&handle.record(), "stop", &[]);
-            Ok(())
-        })
-        .await
+        to_the_end(async move { shared.stop(&handle, signal, timeout, Purpose::Stop).await }).await
     }
 
     /// Stops the container if it runs, and starts it.
@@ -70,7 +65,6 @@ impl Containers {
         to_the_end(async move {
             if handle.record().state.status.counts_as_running() {
                 shared.stop(&handle, signal, timeout, Purpose::Restart).await?;
-                shared.announce(&handle.record(), "stop", &[]);
             }
             match handle.ask(|reply| Request::Start { reply }).await {
                 // Somebody else was quicker.

@@ -27,7 +27,12 @@ impl ImageLookup for OneImage {
         if reference != "busybox" {
             return Err(EngineError::not_found(format!("No such image: {reference}:latest")));
         }
-        Ok(ResolvedImage { id: "sha256:b0".into(), config: ImageConfig::default(), diff_ids: Vec::new() })
+        Ok(ResolvedImage {
+            id: "sha256:b0".into(),
+            config: ImageConfig::default(),
+            platform: super::Platform::here(),
+            diff_ids: Vec::new(),
+        })
     }
 }
 

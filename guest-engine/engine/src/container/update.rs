@@ -3,6 +3,7 @@
 use super::{
     Containers,
     actor::{Actor, Request, runtime_failed},
+    limits::{self, Occasion},
     spec::{devices, resources},
     validate,
 };
@@ -27,13 +28,12 @@ impl Containers {
     ) -> Result<Vec<String>> {
         let handle = self.shared.index.find(key)?;
         let change = Box::new(Change { limits, policy });
-        handle.ask(|reply| Request::Update { change, reply }).await?;
-        Ok(Vec::new())
+        handle.ask(|reply| Request::Update { change, reply }).await
     }
 }
 
 impl Actor {
-    pub(super) async fn update(&mut self, change: Change) -> Result<()> {
+    pub(super) async fn update(&mut self, change: Change) -> Result<Vec<String>> {
         let mut host = self.record.host.clone();
         apply(&mut host, &change.limits);
         if let Some(policy) = change.policy.filter(|policy| policy.name.is_some()) {
@@ -45,7 +45,8 @@ impl Actor {
             validate::restart_policy(Some(&policy), false)?;
             host.restart_policy = Some(policy);
         }
-        validate::limits(&mut host, &mut Vec::new()).map_err(|e| {
+        let mut warnings = Vec::new();
+        limits::check(&mut host, &mut warnings, Occasion::Update).map_err(|e| {
             EngineError::new(e.kind(), format!("Cannot update container {}: {e}", self.record.id))
         })?;
         if let Some(task) = &self.task {
@@ -62,7 +63,7 @@ impl Actor {
         }
         self.shared.announce(&self.record, "update", &[]);
         self.show();
-        Ok(())
+        Ok(warnings)
     }
 }
 

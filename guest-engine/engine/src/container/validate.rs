@@ -1,22 +1,26 @@
 //! What of a request can be honoured, what is refused and what only earns a warning. Nothing is dropped
 //! in silence.
 
-use super::{health, mounts, restart, seccomp, signal, spec};
+use super::{
+    health,
+    limits::{self, Occasion},
+    mounts, restart, seccomp, security_opt, signal, spec,
+};
 use crate::{
     error::{EngineError, Result},
     network::NetworkMode,
 };
-use bollard_stubs::models::{ContainerConfig, HostConfig, RestartPolicy, RestartPolicyNameEnum};
+use bollard_stubs::models::{
+    ContainerConfig, HostConfig, HostConfigIsolationEnum, RestartPolicy, RestartPolicyNameEnum,
+};
 
-/// Docker's floor for a memory limit.
-const LEAST_MEMORY: i64 = 6 << 20;
 const DEFAULT_SHM: i64 = 64 << 20;
 
 /// Checks a create request after the merge with its image, fills in Docker's defaults and answers the
 /// warnings.
 pub(crate) fn normalise(config: &ContainerConfig, host: &mut HostConfig) -> Result<Vec<String>> {
     refuse_what_is_missing(host)?;
-    let mut warnings = warn_of_what_has_no_effect(host);
+    let mut warnings = security_opt::check(host.security_opt.as_deref().unwrap_or_default())?;
 
     let mode = NetworkMode::parse(host.network_mode.as_deref().unwrap_or_default())?;
     conflicts(config, host, &mode)?;
@@ -46,11 +50,17 @@ pub(crate) fn normalise(config: &ContainerConfig, host: &mut HostConfig) -> Resu
     )?;
     spec::resources::rlimits(host.ulimits.as_deref().unwrap_or_default())?;
     restart_policy(host.restart_policy.as_ref(), host.auto_remove.unwrap_or(false))?;
-    limits(host, &mut warnings)?;
+    limits::check(host, &mut warnings, Occasion::Create)?;
     log_options(config, host)?;
 
-    if host.shm_size.unwrap_or(0) == 0 {
-        host.shm_size = Some(DEFAULT_SHM);
+    match host.shm_size.unwrap_or(0) {
+        size if size < 0 => return Err(EngineError::invalid("SHM size can not be less than 0")),
+        0 => host.shm_size = Some(DEFAULT_SHM),
+        _ => {}
+    }
+    if !host.privileged.unwrap_or(false) {
+        host.masked_paths.get_or_insert_with(spec::masked_paths);
+        host.readonly_paths.get_or_insert_with(spec::readonly_paths);
     }
     for (field, value) in [(&mut host.ipc_mode, "private"), (&mut host.runtime, "runc")] {
         if field.as_deref().is_none_or(str::is_empty) {
@@ -58,72 +68,6 @@ pub(crate) fn normalise(config: &ContainerConfig, host: &mut HostConfig) -> Resu
         }
     }
     Ok(warnings)
-}
-
-/// Checks limits, at create and at update; sets Docker's derived ones.
-pub(crate) fn limits(host: &mut HostConfig, warnings: &mut Vec<String>) -> Result<()> {
-    let (memory, swap) = (host.memory.unwrap_or(0), host.memory_swap.unwrap_or(0));
-    if memory != 0 && memory < LEAST_MEMORY {
-        return Err(EngineError::invalid("Minimum memory limit allowed is 6MB"));
-    }
-    if memory > 0 && swap > 0 && swap < memory {
-        return Err(EngineError::invalid(
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-        ));
-    }
-    if memory == 0 && swap > 0 {
-        return Err(EngineError::invalid(
-            "You should always set the Memory limit when using Memoryswap limit, see usage",
-        ));
-    }
-    if let Some(reservation) = host.memory_reservation.filter(|r| *r > 0) {
-        if reservation < LEAST_MEMORY {
-            return Err(EngineError::invalid("Minimum memory reservation allowed is 6MB"));
-        }
-        if memory > 0 && memory < reservation {
-            return Err(EngineError::invalid(
-                "Minimum memory limit can not be less than memory reservation limit, see usage",
-            ));
-        }
-    }
-    // As much swap again as memory.
-    if memory > 0 && swap == 0 {
-        host.memory_swap = Some(memory.saturating_mul(2));
-    }
-    let nano = host.nano_cpus.unwrap_or(0);
-    if nano != 0 && (host.cpu_period.unwrap_or(0) > 0 || host.cpu_quota.unwrap_or(0) > 0) {
-        return Err(EngineError::invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
-    }
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
-    if nano < 0 || nano > most {
-        return Err(EngineError::invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )));
-    }
-    if host.cpu_period.is_some_and(|p| p != 0 && !(1_000..=1_000_000).contains(&p)) {
-        return Err(EngineError::invalid(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        ));
-    }
-    if host.cpu_quota.is_some_and(|q| q > 0 && q < 1_000) {
-        return Err(EngineError::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
-    }
-    if host.blkio_weight.is_some_and(|w| w > 0 && !(10..=1000).contains(&w)) {
-        return Err(EngineError::invalid("Range of blkio weight is from 10 to 1000"));
-    }
-    if host.memory_swappiness.is_some_and(|s| s > 0) {
-        warnings.push(
-            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory \
-             swappiness discarded."
-                .to_owned(),
-        );
-    }
-    if host.oom_kill_disable.unwrap_or(false) {
-        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
-        host.oom_kill_disable = None;
-    }
-    Ok(())
 }
 
 /// Checks a restart policy together with `--rm`.
@@ -163,50 +107,45 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
         (list(&host.volumes_from), "Mounting volumes from another container"),
         (text(&host.volume_driver) && host.volume_driver.as_deref() != Some("local"), "Volume drivers"),
         (host.init.unwrap_or(false), "An init process inside the container (--init)"),
-        (host.device_requests.as_ref().is_some_and(|d| !d.is_empty()), "Device requests (--gpus)"),
-        (list(&host.device_cgroup_rules), "Device cgroup rules"),
-        (text(&host.cgroup_parent), "A cgroup parent"),
-        (host.blkio_weight_device.as_ref().is_some_and(|d| !d.is_empty()), "Per-device block IO weights"),
-        (
-            host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0,
-            "Real-time CPU scheduling",
-        ),
         (host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()), "Storage options"),
-        (host.masked_paths.as_ref().is_some_and(|p| !p.is_empty()), "Choosing masked paths"),
-        (host.readonly_paths.as_ref().is_some_and(|p| !p.is_empty()), "Choosing read-only paths"),
     ];
     if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
         return Err(EngineError::not_implemented(format!("{what} is not supported by this engine yet")));
     }
-    if let Some(runtime) = host.runtime.as_deref().filter(|r| !r.is_empty() && *r != "runc") {
+    if let Some(runtime) =
+        host.runtime.as_deref().filter(|r| !matches!(*r, "" | "runc" | "io.containerd.runc.v2"))
+    {
         return Err(EngineError::invalid(format!("unknown or invalid runtime name: {runtime}")));
     }
-    for option in host.security_opt.iter().flatten() {
-        let known = matches!(
-            option.as_str(),
-            "no-new-privileges"
-                | "no-new-privileges:true"
-                | "no-new-privileges=true"
-                | "no-new-privileges:false"
-                | "no-new-privileges=false"
-                | "apparmor=unconfined"
-                | "apparmor:unconfined"
-                | "label=disable"
-                | "label:disable"
-        );
-        let profile = option.starts_with("seccomp=") || option.starts_with("seccomp:");
-        if !known && !profile {
-            let parted = option.contains(['=', ':']);
-            let kind = if parted { 2 } else { 1 };
-            return Err(EngineError::invalid(format!("invalid --security-opt {kind}: {option:?}")));
-        }
+    if let Some(request) = host.device_requests.iter().flatten().next() {
+        let sets: Vec<String> =
+            (request.capabilities.iter().flatten()).map(|set| format!("[{}]", set.join(" "))).collect();
+        return Err(EngineError::invalid(format!(
+            "could not select device driver {:?} with capabilities: [{}]",
+            request.driver.as_deref().unwrap_or_default(),
+            sets.join(" ")
+        )));
     }
-    seccomp::check(host)?;
-    for (field, value, name) in
-        [("UTS", host.uts_mode.as_deref(), "uts"), ("user namespace", host.userns_mode.as_deref(), "userns")]
+    if text(&host.cgroup) {
+        return Err(EngineError::invalid(
+            "Joining another container's cgroup is not supported by this engine",
+        ));
+    }
+    if let Some(isolation) = &host.isolation
+        && !matches!(isolation, HostConfigIsolationEnum::EMPTY | HostConfigIsolationEnum::DEFAULT)
     {
-        if let Some(mode) = value.filter(|v| !v.is_empty() && *v != "host") {
-            return Err(EngineError::invalid(format!("invalid {field} mode: {mode} (--{name})")));
+        return Err(EngineError::invalid(format!("invalid isolation '{isolation}' on linux")));
+    }
+    if host.annotations.iter().flatten().any(|(key, _)| key.is_empty()) {
+        return Err(EngineError::invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
+    spec::devices::custom_rules(host.device_cgroup_rules.as_deref().unwrap_or_default())?;
+    seccomp::check(host)?;
+    for (field, value) in [("UTS", &host.uts_mode), ("user namespace", &host.userns_mode)] {
+        if let Some(mode) = value.as_deref().filter(|v| !v.is_empty() && *v != "host") {
+            return Err(EngineError::invalid(format!("invalid {field} mode: {mode}")));
         }
     }
     match host.ipc_mode.as_deref().unwrap_or_default() {
@@ -219,17 +158,6 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
         mode if mode.strip_prefix("container:").is_some_and(|c| !c.is_empty()) => Ok(()),
         mode => Err(EngineError::invalid(format!("invalid PID mode: {mode}"))),
     }
-}
-
-fn warn_of_what_has_no_effect(host: &HostConfig) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let windows = [host.cpu_count, host.cpu_percent, host.io_maximum_iops, host.io_maximum_bandwidth];
-    if windows.iter().any(|value| value.unwrap_or(0) != 0) {
-        warnings.push(
-            "CpuCount, CpuPercent, IOMaximumIOps and IOMaximumBandwidth have no effect on Linux".into(),
-        );
-    }
-    warnings
 }
 
 fn conflicts(config: &ContainerConfig, host: &HostConfig, mode: &NetworkMode) -> Result<()> {
@@ -251,8 +179,14 @@ fn conflicts(config: &ContainerConfig, host: &HostConfig, mode: &NetworkMode) ->
         return Err(EngineError::invalid("conflicting options: hostname and the UTS mode"));
     }
     for entry in host.extra_hosts.iter().flatten() {
-        if !entry.contains([':', '=']) {
-            return Err(EngineError::invalid(format!("bad format for add-host: {entry:?}")));
+        match entry.split_once(['=', ':']) {
+            Some((name, address)) if !name.is_empty() => {
+                let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+                if address != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+                    return Err(EngineError::invalid(format!("invalid IP address in add-host: {address:?}")));
+                }
+            }
+            _ => return Err(EngineError::invalid(format!("bad format for add-host: {entry:?}"))),
         }
     }
     Ok(())
@@ -312,7 +246,7 @@ mod tests {
             ),
             (
                 HostConfig { cap_add: words(&["fly"]), ..HostConfig::default() },
-                "invalid capability: unknown capability: \"CAP_FLY\"",
+                "invalid CapAdd: unknown capability: \"CAP_FLY\"",
             ),
         ] {
             assert_eq!(refused(host), sentence);

@@ -266,6 +266,7 @@ impl Task for ShimTask {
             cgroup: self.cgroup.clone(),
             private_pids: true,
             devices: Vec::new(),
+            no_oom_killer: false,
             seccomp,
         };
         let write = {

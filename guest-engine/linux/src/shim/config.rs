@@ -48,6 +48,9 @@ pub(crate) struct ShimConfig {
     pub private_pids: bool,
     /// On cgroup v2: enforce these device rules, which libcontainer does not. In order, the last match wins.
     pub devices: Vec<oci_spec::runtime::LinuxDeviceCgroup>,
+    /// On cgroup v1: processes wait for memory instead of being killed, which libcontainer leaves out.
+    #[serde(default)]
+    pub no_oom_killer: bool,
     /// [`SECCOMP_FILE`] in the bundle is to be installed before the process begins.
     #[serde(default)]
     pub seccomp: bool,

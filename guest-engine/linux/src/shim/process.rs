@@ -29,6 +29,8 @@ pub(super) enum CreateError {
     Seccomp(#[source] io::Error),
     #[error("Could not enforce the device rules")]
     Devices(#[source] io::Error),
+    #[error("Could not turn off the OOM killer")]
+    OomKiller(#[source] io::Error),
 }
 
 /// The created process, waiting at its gate.
@@ -97,10 +99,17 @@ fn finish(
         }
         None => None,
     };
-    if !config.exec
-        && let Some(folder) = Cgroup::at(&config.cgroup).unified()
-    {
+    if config.exec {
+        return Ok(streams);
+    }
+    let cgroup = Cgroup::at(&config.cgroup);
+    if let Some(folder) = cgroup.unified() {
         device_filter::attach(&folder, &config.devices).map_err(CreateError::Devices)?;
+    }
+    if config.no_oom_killer
+        && let Some(folder) = cgroup.controller("memory")
+    {
+        fs::write(folder.join("memory.oom_control"), "1").map_err(CreateError::OomKiller)?;
     }
     Ok(streams)
 }

@@ -27,6 +27,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Value>)> {
     let request = CreateRequest {
         name: query.get("name").map(str::to_owned),
+        platform: query.get("platform").map(str::to_owned),
         endpoints: body.networking_config.and_then(|n| n.endpoints_config).unwrap_or_default(),
         host: body.host_config.unwrap_or_default(),
         config: ContainerConfig {

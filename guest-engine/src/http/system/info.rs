@@ -1,6 +1,6 @@
 //! `GET /info`: every field that docker CLI, compose and docker-py read.
 
-use crate::http::state::AppState;
+use crate::{host_facts::ip_forwarding, http::state::AppState};
 use axum::{Json, extract::State};
 use engine::{Engine, container::Status, system::System};
 use jiff::Timestamp;
@@ -92,7 +92,7 @@ fn limits(system: &System) -> Value {
         "CPUSet": cgroup.cpuset,
         "PidsLimit": cgroup.pids,
         "OomKillDisable": cgroup.version == 1 && cgroup.memory,
-        "IPv4Forwarding": system.host.ip_forwarding,
+        "IPv4Forwarding": ip_forwarding(),
         "BridgeNfIptables": false,
         "BridgeNfIp6tables": false,
     })
@@ -108,7 +108,10 @@ fn runtimes(system: &System) -> Value {
     }
     let commit = json!({ "ID": super::RELEASE, "Expected": super::RELEASE });
     json!({
-        "Runtimes": { "runc": { "path": "machine-engine shim" } },
+        "Runtimes": {
+            "io.containerd.runc.v2": { "path": "machine-engine shim" },
+            "runc": { "path": "machine-engine shim" },
+        },
         "DefaultRuntime": "runc",
         "InitBinary": "",
         "ContainerdCommit": commit,
@@ -174,7 +177,7 @@ fn warnings(system: &System) -> Vec<&'static str> {
         (host.cgroup.swap, "WARNING: No swap limit support"),
         (host.cgroup.cpu, "WARNING: No cpu cfs quota support"),
         (host.cgroup.pids, "WARNING: No pids limit support"),
-        (host.ip_forwarding, "WARNING: IPv4 forwarding is disabled"),
+        (ip_forwarding(), "WARNING: IPv4 forwarding is disabled"),
     ]
     .into_iter()
     .filter_map(|(there, warning)| (!there).then_some(warning))

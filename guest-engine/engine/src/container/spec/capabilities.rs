@@ -83,8 +83,8 @@ pub(crate) fn grantable(status: &str) -> u64 {
 
 /// The default, more what `add` names, less what `drop` names; `ALL` stands for every grantable one.
 pub(crate) fn resolve(add: &[String], drop: &[String], grantable: u64) -> Result<Capabilities> {
-    let (add_all, add) = parse(add)?;
-    let (drop_all, drop) = parse(drop)?;
+    let (add_all, add) = parse(add, "CapAdd")?;
+    let (drop_all, drop) = parse(drop, "CapDrop")?;
     // Docker's order: a dropped ALL clears the default, then what is added counts; an added ALL is
     // thinned out by what is dropped.
     let mut kept: Capabilities = match (add_all, drop_all) {
@@ -111,7 +111,7 @@ pub(crate) fn for_user(kept: Capabilities, uid: u32) -> LinuxCapabilities {
     capabilities
 }
 
-fn parse(names: &[String]) -> Result<(bool, Vec<Capability>)> {
+fn parse(names: &[String], field: &str) -> Result<(bool, Vec<Capability>)> {
     let mut every = false;
     let mut listed = Vec::new();
     for text in names {
@@ -122,7 +122,7 @@ fn parse(names: &[String]) -> Result<(bool, Vec<Capability>)> {
             continue;
         }
         listed.push(name.parse::<Capability>().map_err(|_| {
-            EngineError::invalid(format!("invalid capability: unknown capability: \"CAP_{name}\""))
+            EngineError::invalid(format!("invalid {field}: unknown capability: \"CAP_{name}\""))
         })?);
     }
     Ok((every, listed))
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(resolved(&["ALL"], &["SYS_ADMIN"]).len(), 40);
         assert_eq!(
             resolve(&["FLY".into()], &[], u64::MAX).unwrap_err().to_string(),
-            "invalid capability: unknown capability: \"CAP_FLY\""
+            "invalid CapAdd: unknown capability: \"CAP_FLY\""
         );
     }
 

@@ -1,5 +1,6 @@
 //! Device nodes and the allow-list of the device cgroup.
 
+use crate::error::{EngineError, Result};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 
 /// A device of the host and where the container sees it.
@@ -71,6 +72,41 @@ pub(crate) fn rules(privileged: bool, devices: &[HostDevice]) -> Vec<LinuxDevice
     rules
 }
 
+/// `--device-cgroup-rule`: `c 10:200 rwm`, with `*` for any number and `a` for any device.
+pub(crate) fn custom_rules(texts: &[String]) -> Result<Vec<LinuxDeviceCgroup>> {
+    texts
+        .iter()
+        .map(|text| {
+            custom_rule(text)
+                .ok_or_else(|| EngineError::invalid(format!("invalid device cgroup rule format: '{text}'")))
+        })
+        .collect()
+}
+
+fn custom_rule(text: &str) -> Option<LinuxDeviceCgroup> {
+    let mut words = text.split(' ');
+    let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
+    let kind = match kind {
+        "a" => LinuxDeviceType::A,
+        "b" => LinuxDeviceType::B,
+        "c" => LinuxDeviceType::C,
+        _ => return None,
+    };
+    let number = |text: &str| match text {
+        "*" => Some(None),
+        digits if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().ok().map(Some)
+        }
+        _ => None,
+    };
+    let (major, minor) = numbers.split_once(':')?;
+    let allowed = !access.is_empty() && access.len() <= 3 && access.bytes().all(|b| b"rwm".contains(&b));
+    if !allowed || words.next().is_some() {
+        return None;
+    }
+    Some(rule(true, kind, number(major)?, number(minor)?, access))
+}
+
 fn rule(
     allow: bool,
     kind: LinuxDeviceType,
@@ -90,6 +126,17 @@ fn rule(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn custom_rules_are_read_or_refused() {
+        let one = |text: &str| custom_rules(&[text.to_owned()]);
+        let rule = one("c 10:* rw").unwrap().remove(0);
+        assert_eq!((rule.major(), rule.minor(), rule.allow()), (Some(10), None, true));
+        for bad in ["", "c", "c 1:1", "x 1:1 r", "c 1 r", "c 1:y r", "c 1:1 rx", "c 1:1 r r", "c -1:1 r"] {
+            let text = format!("invalid device cgroup rule format: '{bad}'");
+            assert_eq!(one(bad).unwrap_err().to_string(), text);
+        }
+    }
 
     #[test]
     fn nothing_is_allowed_before_it_is_listed() {

@@ -4,7 +4,7 @@ use crate::error::{EngineError, Result};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits, ThrottleDevice};
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottleDevice,
-    LinuxThrottleDeviceBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
 };
 
 /// Docker's scheduling period for `--cpus`, microseconds.
@@ -35,7 +35,9 @@ fn memory(host: &HostConfig) -> Option<LinuxMemory> {
     memory
         .set_limit(set(host.memory))
         .set_reservation(set(host.memory_reservation))
-        .set_swap(set(host.memory_swap));
+        .set_swap(set(host.memory_swap))
+        .set_swappiness(host.memory_swappiness.and_then(|value| u64::try_from(value).ok()))
+        .set_disable_oom_killer(host.oom_kill_disable.filter(|disable| *disable));
     (memory != LinuxMemory::default()).then_some(memory)
 }
 
@@ -64,13 +66,13 @@ fn pids(host: &HostConfig) -> Option<LinuxPids> {
 }
 
 fn block_io(host: &HostConfig, numbers: DeviceNumbers<'_>) -> Result<Option<LinuxBlockIo>> {
+    let missing = |path: &str| EngineError::invalid(format!("{path}: no such block device"));
     let throttle = |list: &Option<Vec<ThrottleDevice>>| {
         list.iter()
             .flatten()
             .map(|device| {
                 let path = device.path.as_deref().unwrap_or_default();
-                let (major, minor) = numbers(path)
-                    .ok_or_else(|| EngineError::invalid(format!("{path}: no such block device")))?;
+                let (major, minor) = numbers(path).ok_or_else(|| missing(path))?;
                 LinuxThrottleDeviceBuilder::default()
                     .major(major)
                     .minor(minor)
@@ -81,7 +83,20 @@ fn block_io(host: &HostConfig, numbers: DeviceNumbers<'_>) -> Result<Option<Linu
             .collect::<Result<Vec<LinuxThrottleDevice>>>()
             .map(|list| (!list.is_empty()).then_some(list))
     };
+    let weights = (host.blkio_weight_device.iter().flatten())
+        .map(|device| {
+            let path = device.path.as_deref().unwrap_or_default();
+            let (major, minor) = numbers(path).ok_or_else(|| missing(path))?;
+            LinuxWeightDeviceBuilder::default()
+                .major(major)
+                .minor(minor)
+                .weight(device.weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(0))
+                .build()
+                .map_err(|e| EngineError::invalid(format!("{path}: invalid weight")).because(e))
+        })
+        .collect::<Result<Vec<_>>>()?;
     let mut io = LinuxBlockIo::default();
+    io.set_weight_device((!weights.is_empty()).then_some(weights));
     io.set_weight(host.blkio_weight.filter(|weight| *weight != 0))
         .set_throttle_read_bps_device(throttle(&host.blkio_device_read_bps)?)
         .set_throttle_write_bps_device(throttle(&host.blkio_device_write_bps)?)
