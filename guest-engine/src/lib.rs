@@ -6,6 +6,7 @@ pub mod config;
 pub mod host_facts;
 pub mod http;
 pub mod init;
+pub mod keeper_link;
 pub mod ready;
 pub mod serve;
 pub mod shutdown;

@@ -7,7 +7,9 @@ use engine::engine::Ports;
 use engine_linux::{NetlinkLinks, OverlayLayers, ShimRuntime, shim};
 use guest_engine::{
     config::{Arguments, Command, ServeOptions},
-    init, ready, serve, sshd,
+    init,
+    keeper_link::KeeperLink,
+    ready, serve, sshd,
 };
 use std::{
     error::Error,
@@ -53,13 +55,14 @@ fn run_engine(options: ServeOptions) -> Result<(), Box<dyn Error>> {
     Ok(done?)
 }
 
-fn adapters(options: &ServeOptions) -> Ports {
+fn adapters(options: &ServeOptions, keeper: Arc<KeeperLink>) -> Ports {
     // The running binary, whatever happens to its file.
     let executable = PathBuf::from("/proc/self/exe");
     Ports {
         runtime: Arc::new(ShimRuntime::new(&options.run_root, &options.data_root, executable)),
         layers: Arc::new(OverlayLayers::new(&options.data_root)),
         links: Arc::new(NetlinkLinks::new(&options.run_root)),
+        host_ports: keeper,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     config::ServeOptions,
     host_facts,
     http::{router::router, server, state::AppState},
+    keeper_link::KeeperLink,
     ready, shutdown,
 };
 use engine::{
@@ -25,6 +26,8 @@ use std::{
     time::Duration,
 };
 
+/// Name of the socket at which keepers arrive, as [`guest_contract::paths::KEEPER_SOCKET`] has it.
+const KEEPER_SOCKET: &str = "keeper.sock";
 /// What stopping all containers may take at the end.
 const STOP_CONTAINERS: Duration = Duration::from_secs(9);
 
@@ -54,7 +57,7 @@ pub enum ServeError {
 /// Serves until told to end. `ports` makes the adapters once the folders exist.
 pub async fn serve(
     mut options: ServeOptions,
-    ports: impl FnOnce(&ServeOptions) -> Ports,
+    ports: impl FnOnce(&ServeOptions, Arc<KeeperLink>) -> Ports,
 ) -> Result<(), ServeError> {
     // Absolute from here on: containers' records and mounts name these folders.
     options.data_root = prepare_folder(&options.data_root)?;
@@ -70,7 +73,15 @@ pub async fn serve(
         registry_mirrors: options.registry_mirrors.clone(),
         host: host_facts::read(),
     };
-    let engine = Arc::new(Engine::open(settings, ports(&options)).await.map_err(ServeError::Engine)?);
+    let keeper = Arc::new(KeeperLink::default());
+    let ports = ports(&options, keeper.clone());
+    let engine = Arc::new(Engine::open(settings, ports).await.map_err(ServeError::Engine)?);
+    let meeting_point = options.run_root.join(KEEPER_SOCKET);
+    tokio::spawn(async move {
+        if let Err(error) = keeper.serve(&meeting_point).await {
+            tracing::warn!(%error, "Published ports will not reach the machine's host");
+        }
+    });
     let state = AppState { engine: Arc::clone(&engine), stopping: stop.clone() };
     if let Some(fd) = options.ready_fd {
         // The backlog accepts already; the loop below starts without another wait.

@@ -9,7 +9,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{
     fs::File,
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -20,12 +20,14 @@ use tempfile::TempDir;
 pub struct NativeEngine {
     folder: TempDir,
     process: Option<Child>,
+    /// Its network namespace, which outlives a crash as a machine's network does.
+    network: Option<File>,
 }
 
 impl NativeEngine {
     /// Starts an engine on an empty data root. Root only.
     pub fn start() -> Result<Self> {
-        let mut engine = Self { folder: TempDir::with_prefix("e-")?, process: None };
+        let mut engine = Self { folder: TempDir::with_prefix("e-")?, process: None, network: None };
         engine.spawn()?;
         Ok(engine)
     }
@@ -41,8 +43,16 @@ impl NativeEngine {
     pub fn spawn(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         // Docker's bridge and NAT rules stay out of the host's network.
-        let process = Command::new("unshare")
-            .args(["--net", "--"])
+        let mut command = match &self.network {
+            None => Command::new("unshare"),
+            Some(_) => Command::new("nsenter"),
+        };
+        let process = command
+            .arg(match &self.network {
+                None => "--net".to_owned(),
+                Some(file) => format!("--net=/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()),
+            })
+            .arg("--")
             .arg(artifacts::engine()?)
             .args(["serve", "--socket"])
             .arg(self.socket())
@@ -61,7 +71,11 @@ impl NativeEngine {
                 bail!("The engine ended with {}: {}", status?, std::fs::read_to_string(self.log())?);
             }
             Ok(UnixStream::connect(self.socket()).is_ok())
-        })
+        })?;
+        if let (None, Some(pid)) = (&self.network, self.pid()) {
+            self.network = Some(File::open(format!("/proc/{pid}/ns/net"))?);
+        }
+        Ok(())
     }
 
     /// SIGKILL, as a crash would.
@@ -86,6 +100,17 @@ impl NativeEngine {
     /// Its data root.
     pub fn data_root(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Its run root.
+    pub fn run_root(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// What a program of busybox prints that runs in the engine's own network.
+    pub fn in_its_network(&self, program: &[&str]) -> Result<String> {
+        let args = [&["run", "--rm", "--privileged", "--network", "host", "busybox"], program].concat();
+        Ok(self.docker(&args)?.stdout.trim_end().to_owned())
     }
 
     fn log(&self) -> PathBuf {

@@ -6,6 +6,7 @@
 pub mod channel;
 pub mod image;
 pub mod paths;
+pub mod ports;
 pub mod seed;
 pub mod version;
 

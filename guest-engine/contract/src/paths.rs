@@ -6,6 +6,8 @@ pub const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 pub const DATA_ROOT: &str = "/var/lib/docker";
 /// What must not outlive a boot: shim sockets, network namespaces, pid files.
 pub const RUN_ROOT: &str = "/run/machine";
+/// Where the keeper meets the engine inside the guest (`ports.rs`): this file in the run root.
+pub const KEEPER_SOCKET: &str = "/run/machine/keeper.sock";
 /// TCP port of the guest's SSH server.
 pub const SSH_PORT: u16 = 22;
 /// The only account of a guest.

@@ -7,7 +7,7 @@ use crate::{
     events::Events,
     image::{ImageUser, ImageUsers, Images},
     network::Networks,
-    ports::{ContainerRuntime, LayerStore, LinkLayer},
+    ports::{ContainerRuntime, HostPorts, LayerStore, LinkLayer},
     system::{HostFacts, System, engine_id},
 };
 use async_trait::async_trait;
@@ -44,6 +44,7 @@ pub struct Ports {
     pub runtime: Arc<dyn ContainerRuntime>,
     pub layers: Arc<dyn LayerStore>,
     pub links: Arc<dyn LinkLayer>,
+    pub host_ports: Arc<dyn HostPorts>,
 }
 
 impl Engine {
@@ -52,7 +53,9 @@ impl Engine {
         let root = &settings.data_root;
         let events = Arc::new(Events::default());
         let images = Arc::new(Images::open(root, Arc::clone(&ports.layers), Arc::clone(&events)).await?);
-        let networks = Arc::new(Networks::open(root, Arc::clone(&ports.links), Arc::clone(&events)).await?);
+        let networks = Arc::new(
+            Networks::open(root, Arc::clone(&ports.links), ports.host_ports, Arc::clone(&events)).await?,
+        );
         let lookup: Arc<dyn ImageLookup> = Arc::clone(&images) as _;
         let containers = Containers::open(
             root,

@@ -1,328 +1,220 @@
 //! Networks: which there are, who is on them and with which address.
 //!
-//! The three predefined ones: `bridge` (a bridge with address translation), `host` and `none`. A
-//! container is on its network from start to end; its address is free again afterwards. What outlives
-//! the engine is the networks' identity and the bridge's subnet; addresses in use are told by the
+//! Three are always there: `bridge` (a bridge with address translation), `host` and `none`; the user makes
+//! further ones. A container is on its networks from start to end; its addresses are free again afterwards.
+//! What outlives the engine is each network's definition, one file each; who is on a network is told by the
 //! containers that are found running.
+//!
+//! `membership` puts containers on networks and takes them off, `publish` opens ports of this host to them,
+//! `directory` answers their name queries.
 
-pub mod ipam;
+mod default_pools;
+mod definition;
+mod directory;
+mod membership;
 mod mode;
+mod pool;
+mod publish;
+mod request;
+mod subnet;
 
 use crate::{
     error::{EngineError, ErrorKind, Result},
     events::{EventType, Events},
-    id::random_id,
-    ports::{BridgeSpec, EndpointSpec, LinkLayer},
+    id::{random_bytes, random_id},
+    ports::{BridgeSpec, HostPorts, LinkLayer, PortSpec, Upstream},
     state_file,
 };
-use ipam::{Pool, Subnet};
+use bollard_stubs::models::NetworkCreateRequest;
+pub use definition::{AddressPlan, Definition, Driver};
+pub use membership::{Endpoint, Guest, Joined, requested_mac};
 pub use mode::NetworkMode;
+use pool::Pool;
+pub use publish::{PortRequest, port_requests};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::Ipv4Addr,
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
+pub use subnet::Subnet;
 use tokio::sync::OnceCell;
 
 /// Interface name of the default bridge.
 pub const BRIDGE_INTERFACE: &str = "docker0";
-/// File of the networks' identities, under the data root.
-const FILE: &str = "networks/predefined.json";
-const PREDEFINED: [(&str, &str); 3] = [("bridge", "bridge"), ("host", "host"), ("none", "null")];
+/// Folder of the networks' definitions, under the data root.
+const FOLDER: &str = "networks";
+/// File of the predefined networks' identities, in that folder.
+const PREDEFINED_FILE: &str = "predefined.json";
+const PREDEFINED: [(&str, Driver); 3] =
+    [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)];
 
 /// The networks of this engine.
 #[derive(Debug)]
 pub struct Networks {
     links: Arc<dyn LinkLayer>,
+    host: Arc<dyn HostPorts>,
     events: Arc<Events>,
-    identities: Vec<Identity>,
-    subnet: Subnet,
-    /// Made at first use, so that an engine without containers touches nothing.
-    bridge: OnceCell<()>,
-    members: Mutex<Members>,
+    folder: PathBuf,
+    /// What IPv6 subnets are derived from when nobody chooses one.
+    site: [u8; 5],
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By id.
+    networks: BTreeMap<String, Network>,
+    /// By container.
+    sandboxes: BTreeMap<String, Sandbox>,
+    ports: publish::Allocator,
 }
 
 #[derive(Debug)]
-struct Members {
-    pool: Pool,
-    /// Network name to container id to member.
-    on: BTreeMap<&'static str, BTreeMap<String, Member>>,
+struct Network {
+    definition: Arc<Definition>,
+    pools: Vec<Pool>,
+    /// Container id to member.
+    members: BTreeMap<String, Member>,
+    /// The bridge is made at first use, so that an engine without containers touches nothing.
+    ready: Arc<OnceCell<()>>,
+}
+
+/// What a container has besides its places on networks.
+#[derive(Debug)]
+struct Sandbox {
+    upstream: Upstream,
+    /// Names without a dot are not asked elsewhere: the user set `ndots`.
+    keeps_short_names: bool,
+    ports: Vec<PortSpec>,
 }
 
 /// A container on a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The container's name when it joined.
+    /// The container's name.
     pub name: String,
     pub endpoint: Endpoint,
 }
 
-/// One container's end of a network, as inspect shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    pub network: String,
-    pub network_id: String,
-    pub endpoint_id: String,
-    /// Absent on `host` and `none`.
-    pub address: Option<Ipv4Addr>,
-    pub prefix: u8,
-    pub gateway: Option<Ipv4Addr>,
-    /// `02:42:ac:11:00:02`; empty on `host` and `none`.
-    pub mac: String,
+/// A network as list and inspect show it.
+#[derive(Clone, Debug)]
+pub struct NetworkView {
+    pub definition: Arc<Definition>,
+    /// Container id to member.
+    pub members: BTreeMap<String, Member>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
+struct Predefined {
+    identities: Vec<Identity>,
+    subnet: Subnet,
+    #[serde(default)]
+    site: [u8; 5],
+}
+
+#[derive(Serialize, Deserialize)]
 struct Identity {
     name: String,
     id: String,
     created: SystemTime,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    identities: Vec<Identity>,
-    subnet: Subnet,
-}
-
-/// A network as list and inspect show it.
-#[derive(Clone, Debug)]
-pub struct NetworkView {
-    pub name: &'static str,
-    pub id: String,
-    pub driver: &'static str,
-    pub created: SystemTime,
-    /// Only bridges have one.
-    pub subnet: Option<Subnet>,
-    /// Container id to member.
-    pub members: BTreeMap<String, Member>,
-}
-
-/// What a starting container gets.
-#[derive(Debug)]
-pub struct Joined {
-    /// The network namespace to enter; `None` is the host's own.
-    pub sandbox: Option<PathBuf>,
-    pub endpoint: Option<Endpoint>,
-}
-
 impl Networks {
-    /// Reads the networks' identities, or makes them the first time.
-    pub async fn open(data_root: &Path, links: Arc<dyn LinkLayer>, events: Arc<Events>) -> Result<Self> {
-        let file = data_root.join(FILE);
-        let stored = match state_file::load::<Stored>(&file).await? {
-            Some(stored) => stored,
-            None => {
-                let routes: Vec<Subnet> = links
-                    .host_routes()
-                    .await?
-                    .into_iter()
-                    .map(|(address, prefix)| Subnet { address, prefix })
-                    .collect();
-                let subnet = Subnet::first_free(&routes).ok_or_else(|| {
-                    EngineError::system("No private IPv4 range is free for the default bridge network")
-                })?;
-                let created = SystemTime::now();
-                let identities = PREDEFINED
-                    .iter()
-                    .map(|(name, _)| Ok(Identity { name: (*name).to_owned(), id: random_id()?, created }))
-                    .collect::<Result<_>>()?;
-                let stored = Stored { identities, subnet };
-                state_file::save(&file, &stored).await?;
-                stored
-            }
-        };
-        Ok(Self {
-            links,
-            events,
-            identities: stored.identities,
-            subnet: stored.subnet,
-            bridge: OnceCell::new(),
-            members: Mutex::new(Members { pool: Pool::new(stored.subnet), on: BTreeMap::new() }),
-        })
+    /// Reads the networks, or makes the predefined ones the first time.
+    pub async fn open(
+        data_root: &Path,
+        links: Arc<dyn LinkLayer>,
+        host: Arc<dyn HostPorts>,
+        events: Arc<Events>,
+    ) -> Result<Self> {
+        let folder = data_root.join(FOLDER);
+        let predefined = predefined(&folder.join(PREDEFINED_FILE), links.as_ref()).await?;
+        let mut state = State::default();
+        for (identity, (_, driver)) in predefined.identities.into_iter().zip(PREDEFINED) {
+            state.insert(predefined_definition(identity, driver, predefined.subnet));
+        }
+        for definition in read_definitions(&folder).await? {
+            state.insert(definition);
+        }
+        let site = predefined.site;
+        Ok(Self { links, host, events, folder, site, state: Arc::new(Mutex::new(state)) })
     }
 
     /// Every network, by name.
     pub fn list(&self) -> Vec<NetworkView> {
-        PREDEFINED.iter().map(|(name, driver)| self.view(name, driver)).collect()
+        let mut views: Vec<NetworkView> = self.state().networks.values().map(Network::view).collect();
+        views.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
+        views
     }
 
     /// The network with this name, id or unambiguous start of an id.
     pub fn find(&self, key: &str) -> Result<NetworkView> {
-        let all = self.list();
-        if let Some(view) = all.iter().find(|n| n.name == key || n.id == key) {
-            return Ok(view.clone());
-        }
-        let mut matching = all.into_iter().filter(|n| !key.is_empty() && n.id.starts_with(key));
-        match (matching.next(), matching.next()) {
-            (Some(view), None) => Ok(view),
-            (Some(_), Some(_)) => Err(EngineError::invalid(format!(
-                "network {key} is ambiguous (2 matches found based on ID prefix)"
-            ))),
-            (None, _) => Err(EngineError::not_found(format!("network {key} not found"))),
-        }
+        self.state().find(key).map(Network::view)
     }
 
-    /// User-defined networks are not there yet.
-    pub fn create(&self, name: &str) -> Result<NetworkView> {
-        if PREDEFINED.iter().any(|(known, _)| *known == name) {
-            return Err(EngineError::new(
-                ErrorKind::Forbidden,
-                format!("operation is not permitted on predefined {name} network"),
-            ));
+    /// Makes a network of the user's. On failure nothing is left.
+    pub async fn create(&self, request: NetworkCreateRequest) -> Result<Arc<Definition>> {
+        request::check(&request)?;
+        let driver = match request.driver.as_deref().unwrap_or_default() {
+            "" | "default" | "bridge" => Driver::Bridge,
+            other => return Err(no_driver(other)),
+        };
+        let routes = host_routes(self.links.as_ref()).await?;
+        let definition = self.state().define(request, driver, &routes, &self.site)?;
+        let made = async {
+            self.ensure(&definition).await?;
+            state_file::save(&self.file(&definition.id), definition.as_ref()).await
+        };
+        if let Err(error) = made.await {
+            self.state().networks.remove(&definition.id);
+            self.remove_bridge(&definition).await;
+            return Err(error);
         }
-        Err(EngineError::not_implemented(format!(
-            "User-defined networks are not supported yet: network \"{name}\" was not created"
-        )))
+        self.announce("create", &definition, None);
+        Ok(definition)
     }
 
-    /// Predefined networks stay.
-    pub fn remove(&self, key: &str) -> Result<()> {
-        let name = self.find(key)?.name;
-        Err(EngineError::new(
-            ErrorKind::Forbidden,
-            format!("{name} is a pre-defined network and cannot be removed"),
-        ))
-    }
-
-    /// Connecting and disconnecting by hand belongs to user-defined networks.
-    pub fn refuse_reconnect(&self, key: &str) -> Result<()> {
-        let name = self.find(key)?.name;
-        Err(EngineError::not_implemented(format!(
-            "Containers cannot be connected to or disconnected from network \"{name}\" by hand yet"
-        )))
-    }
-
-    /// Takes back what a running container already has, after a restart of the engine.
-    pub(crate) fn readopt(&self, container: &str, name: &str, endpoint: &Endpoint) {
-        let mut members = self.members();
-        if let Some(address) = endpoint.address {
-            members.pool.take(address, container);
+    /// Removes a network of the user's that nobody is on.
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        let network = self.state().withdraw(key)?;
+        let definition = network.definition.clone();
+        if let Err(error) = state_file::remove(&self.file(&definition.id)).await {
+            self.state().networks.insert(definition.id.clone(), network);
+            return Err(error);
         }
-        if let Some((network, _)) = PREDEFINED.iter().find(|(known, _)| *known == endpoint.network) {
-            let member = Member { name: name.to_owned(), endpoint: endpoint.clone() };
-            members.on.entry(network).or_default().insert(container.to_owned(), member);
-        }
+        self.remove_bridge(&definition).await;
+        self.announce("destroy", &definition, None);
+        Ok(())
     }
 
-    /// Makes the container's sandbox and puts it on its network. On failure nothing is left.
-    pub(crate) async fn join(
-        &self,
-        container: &str,
-        name: &str,
-        mode: &NetworkMode,
-        mac: Option<[u8; 6]>,
-    ) -> Result<Joined> {
-        match mode {
-            NetworkMode::Host => {
-                let endpoint = self.enrol(container, name, "host", None)?;
-                Ok(Joined { sandbox: None, endpoint: Some(endpoint) })
+    /// Removes every network of the user's that nobody is on and `wanted` accepts; answers their names.
+    pub async fn prune(&self, wanted: impl Fn(&Definition) -> bool) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for view in self.list() {
+            let definition = &view.definition;
+            if definition.is_predefined() || !view.members.is_empty() || !wanted(definition) {
+                continue;
             }
-            NetworkMode::Container(other) => {
-                Ok(Joined { sandbox: Some(self.links.create_sandbox(other).await?), endpoint: None })
-            }
-            NetworkMode::None => {
-                let sandbox = self.links.create_sandbox(container).await?;
-                let endpoint = self.enrol(container, name, "none", None)?;
-                Ok(Joined { sandbox: Some(sandbox), endpoint: Some(endpoint) })
-            }
-            NetworkMode::Bridge => {
-                self.prepare().await?;
-                let sandbox = self.links.create_sandbox(container).await?;
-                let joined = self.join_bridge(container, name, mac).await;
-                if joined.is_err()
-                    && let Err(error) = self.links.remove_sandbox(container).await
-                {
-                    tracing::warn!(%error, container, "Network namespace was left behind");
-                }
-                Ok(Joined { sandbox: Some(sandbox), endpoint: Some(joined?) })
+            match self.remove(&definition.id).await {
+                Ok(()) => removed.push(definition.name.clone()),
+                // Used or removed by somebody else meanwhile.
+                Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
             }
         }
-    }
-
-    async fn join_bridge(&self, container: &str, name: &str, mac: Option<[u8; 6]>) -> Result<Endpoint> {
-        let address = self.members().pool.allocate(container)?;
-        let mac = mac.unwrap_or_else(|| mac_of(address));
-        let spec = EndpointSpec {
-            bridge: BRIDGE_INTERFACE.to_owned(),
-            interface: "eth0".to_owned(),
-            address,
-            prefix: self.subnet.prefix,
-            gateway: self.subnet.gateway(),
-            mac,
-        };
-        let joined = match self.links.join(container, &spec).await {
-            Ok(()) => self.enrol(container, name, "bridge", Some((address, mac))),
-            Err(error) => Err(error),
-        };
-        if joined.is_err() {
-            self.members().pool.release(container);
-        }
-        joined
-    }
-
-    fn enrol(
-        &self,
-        container: &str,
-        name: &str,
-        network: &'static str,
-        address: Option<(Ipv4Addr, [u8; 6])>,
-    ) -> Result<Endpoint> {
-        let endpoint = Endpoint {
-            network: network.to_owned(),
-            network_id: self.identity(network).id,
-            endpoint_id: random_id()?,
-            address: address.map(|(address, _)| address),
-            prefix: address.map_or(0, |_| self.subnet.prefix),
-            gateway: address.map(|_| self.subnet.gateway()),
-            mac: address.map(|(_, mac)| format_mac(mac)).unwrap_or_default(),
-        };
-        let member = Member { name: name.to_owned(), endpoint: endpoint.clone() };
-        self.members().on.entry(network).or_default().insert(container.to_owned(), member);
-        self.announce("connect", network, container);
-        Ok(endpoint)
-    }
-
-    /// Takes the container off its network and removes its sandbox. `Ok` when it was on none.
-    pub(crate) async fn leave(&self, container: &str) -> Result<()> {
-        // The address is free only after the interface that has it is gone.
-        let removed = self.links.remove_sandbox(container).await;
-        let left: Vec<&'static str> = {
-            let mut members = self.members();
-            members.pool.release(container);
-            members.on.iter_mut().filter_map(|(name, on)| on.remove(container).map(|_| *name)).collect()
-        };
-        for network in left {
-            self.announce("disconnect", network, container);
-        }
-        removed
+        let reclaimed = [("reclaimed".to_owned(), "0".to_owned())].into();
+        self.events.publish(EventType::Network, "prune", "", reclaimed);
+        Ok(removed)
     }
 
     /// Makes the default bridge; called ahead of its first use to have it warm.
     pub async fn prepare(&self) -> Result<()> {
-        let bridge = BridgeSpec {
-            name: BRIDGE_INTERFACE.to_owned(),
-            gateway: self.subnet.gateway(),
-            prefix: self.subnet.prefix,
-            masquerade: true,
-        };
-        self.bridge.get_or_try_init(|| self.links.ensure_bridge(&bridge)).await.map(|_| ())
-    }
-
-    /// Follows a container's new name.
-    pub(crate) fn rename(&self, container: &str, name: &str) {
-        for on in self.members().on.values_mut() {
-            if let Some(member) = on.get_mut(container) {
-                name.clone_into(&mut member.name);
-            }
-        }
-    }
-
-    /// Ids of every container that has a sandbox.
-    pub(crate) async fn sandboxes(&self) -> Result<Vec<String>> {
-        self.links.sandbox_ids().await
+        let definition = self.find("bridge")?.definition;
+        self.ensure(&definition).await
     }
 
     /// Resolvers and search domains of the host.
@@ -331,133 +223,322 @@ impl Networks {
     }
 
     /// The default bridge's own address: what `host-gateway` means.
-    pub fn host_gateway(&self) -> Ipv4Addr {
-        self.subnet.gateway()
+    pub fn host_gateway(&self) -> Option<IpAddr> {
+        let state = self.state();
+        state.find("bridge").ok()?.definition.plan(true).map(|plan| plan.gateway)
     }
 
-    fn announce(&self, action: &str, network: &str, container: &str) {
-        let driver = PREDEFINED.iter().find(|(name, _)| *name == network).map_or("", |(_, driver)| driver);
-        let attributes = [("container", container), ("name", network), ("type", driver)]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()));
-        self.events.publish(EventType::Network, action, self.identity(network).id, attributes.into());
-    }
-
-    fn view(&self, name: &'static str, driver: &'static str) -> NetworkView {
-        let identity = self.identity(name);
-        NetworkView {
-            name,
-            id: identity.id.clone(),
-            driver,
-            created: identity.created,
-            subnet: (name == "bridge").then_some(self.subnet),
-            members: self.members().on.get(name).cloned().unwrap_or_default(),
+    /// Removes bridges that no network has: a creation or removal was cut short.
+    pub(crate) async fn sweep_bridges(&self) {
+        let found = self.links.bridge_names().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "Could not look for leftover bridges");
+            Vec::new()
+        });
+        for name in found {
+            let known = self.list().iter().any(|network| network.definition.interface() == name);
+            if !known && let Err(error) = self.links.remove_bridge(&name).await {
+                tracing::warn!(%error, name, "Leftover bridge stays");
+            }
         }
     }
 
-    fn identity(&self, name: &str) -> Identity {
-        self.identities.iter().find(|i| i.name == name).cloned().unwrap_or_else(|| Identity {
-            name: name.to_owned(),
-            id: String::new(),
-            created: SystemTime::UNIX_EPOCH,
-        })
+    /// Makes the network's bridge unless that has been done.
+    async fn ensure(&self, definition: &Definition) -> Result<()> {
+        if definition.driver != Driver::Bridge {
+            return Ok(());
+        }
+        let ready = self.state().by_id(&definition.id)?.ready.clone();
+        let bridge = BridgeSpec {
+            name: definition.interface(),
+            addresses: definition.plans.iter().map(|plan| (plan.gateway, plan.subnet.prefix)).collect(),
+            masquerade: definition.masquerade(),
+            internal: definition.internal,
+            mtu: definition.mtu(),
+        };
+        ready.get_or_try_init(|| self.links.ensure_bridge(&bridge)).await.map(|_| ())
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn remove_bridge(&self, definition: &Definition) {
+        let name = definition.interface();
+        if definition.driver == Driver::Bridge
+            && let Err(error) = self.links.remove_bridge(&name).await
+        {
+            tracing::warn!(%error, name, "Bridge was left behind");
+        }
+    }
+
+    fn file(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.json"))
+    }
+
+    fn announce(&self, action: &str, definition: &Definition, container: Option<&str>) {
+        let mut attributes: BTreeMap<String, String> = [
+            ("name".to_owned(), definition.name.clone()),
+            ("type".to_owned(), definition.driver.as_str().to_owned()),
+        ]
+        .into();
+        attributes.extend(container.map(|id| ("container".to_owned(), id.to_owned())));
+        self.events.publish(EventType::Network, action, definition.id.clone(), attributes);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 }
 
-/// Docker's derived address: the IPv4 address behind a locally administered prefix.
-fn mac_of(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
-    [0x02, 0x42, a, b, c, d]
+impl State {
+    fn insert(&mut self, definition: Definition) -> Arc<Definition> {
+        let definition = Arc::new(definition);
+        let pool = |plan: &AddressPlan| {
+            let reserved = plan.auxiliary.values().copied().chain([plan.gateway]);
+            Pool::new(plan.subnet, plan.range, reserved)
+        };
+        let network = Network {
+            definition: definition.clone(),
+            pools: definition.plans.iter().map(pool).collect(),
+            members: BTreeMap::new(),
+            ready: Arc::default(),
+        };
+        self.networks.insert(definition.id.clone(), network);
+        definition
+    }
+
+    fn find(&self, key: &str) -> Result<&Network> {
+        let key = if key == "default" { "bridge" } else { key };
+        let named = |network: &&Network| network.definition.name == key;
+        if let Some(network) = self.networks.get(key).or_else(|| self.networks.values().find(named)) {
+            return Ok(network);
+        }
+        let mut matching =
+            self.networks.values().filter(|n| !key.is_empty() && n.definition.id.starts_with(key));
+        match (matching.next(), matching.next()) {
+            (Some(network), None) => Ok(network),
+            (Some(_), Some(_)) => {
+                let more = matching.count() + 2;
+                Err(EngineError::invalid(format!(
+                    "network {key} is ambiguous ({more} matches found based on ID prefix)"
+                )))
+            }
+            (None, _) => Err(EngineError::not_found(format!("network {key} not found"))),
+        }
+    }
+
+    fn by_id(&self, id: &str) -> Result<&Network> {
+        self.networks.get(id).ok_or_else(|| EngineError::not_found(format!("network {id} not found")))
+    }
+
+    /// Takes name, interface and subnets for a new network.
+    fn define(
+        &mut self,
+        request: NetworkCreateRequest,
+        driver: Driver,
+        routes: &[Subnet],
+        site: &[u8; 5],
+    ) -> Result<Arc<Definition>> {
+        let name = request.name;
+        if self.networks.values().any(|network| network.definition.name == name) {
+            return Err(EngineError::conflict(format!("network with name {name} already exists")));
+        }
+        let ipv6 = request.enable_ipv6.unwrap_or(false);
+        let ipam = request.ipam.unwrap_or_default();
+        let asked = request::plans(ipam.config.as_deref().unwrap_or_default(), ipv6)?;
+        let definition = Definition {
+            name,
+            id: random_id()?,
+            created: SystemTime::now(),
+            driver,
+            ipv6,
+            internal: request.internal.unwrap_or(false),
+            attachable: request.attachable.unwrap_or(false),
+            options: request.options.unwrap_or_default().into_iter().collect(),
+            labels: request.labels.unwrap_or_default().into_iter().collect(),
+            ipam_options: ipam.options.unwrap_or_default().into_iter().collect(),
+            plans: self.choose_plans(asked, ipv6, routes, site)?,
+        };
+        let interface = definition.interface();
+        if let Some(other) = self.networks.values().find(|n| n.definition.interface() == interface) {
+            return Err(EngineError::new(
+                ErrorKind::Forbidden,
+                format!(
+                    "cannot create network {} ({interface}): conflicts with network {} ({interface}): networks \
+                     have same bridge name",
+                    definition.id, other.definition.id
+                ),
+            ));
+        }
+        Ok(self.insert(definition))
+    }
+
+    /// The subnets of a new network: those asked for when they are free, else the next free ones.
+    fn choose_plans(
+        &self,
+        asked: Vec<request::AskedPlan>,
+        ipv6: bool,
+        routes: &[Subnet],
+        site: &[u8; 5],
+    ) -> Result<Vec<AddressPlan>> {
+        let plans = self.networks.values().flat_map(|network| &network.definition.plans);
+        let mut taken: Vec<Subnet> = plans.map(|plan| plan.subnet).collect();
+        if asked.iter().any(|plan| taken.iter().any(|other| plan.subnet.overlaps(*other))) {
+            return Err(EngineError::new(
+                ErrorKind::Forbidden,
+                "invalid pool request: Pool overlaps with other one on this address space",
+            ));
+        }
+        let (ipv4, other): (Vec<_>, Vec<_>) = asked.into_iter().partition(|plan| plan.subnet.is_ipv4());
+        if ipv4.len() > 1 || other.len() > 1 {
+            return Err(EngineError::new(
+                ErrorKind::Forbidden,
+                "bridge driver doesn't support multiple subnets",
+            ));
+        }
+        taken.extend(routes);
+        let none_left = |family: u8| {
+            EngineError::not_found(format!(
+                "could not find an available, non-overlapping IPv{family} address pool among the defaults to assign \
+                 to the network"
+            ))
+        };
+        let mut chosen: Vec<AddressPlan> = ipv4.into_iter().map(request::AskedPlan::complete).collect();
+        if chosen.is_empty() {
+            chosen.push(automatic(default_pools::free_ipv4(&taken).ok_or_else(|| none_left(4))?));
+        }
+        if ipv6 {
+            chosen.push(match other.into_iter().next() {
+                Some(plan) => plan.complete(),
+                None => automatic(default_pools::free_ipv6(site, &taken).ok_or_else(|| none_left(6))?),
+            });
+        }
+        Ok(chosen)
+    }
+
+    /// Takes a network out that nobody is on, so that nobody can join it any more.
+    fn withdraw(&mut self, key: &str) -> Result<Network> {
+        let definition = self.find(key)?.definition.clone();
+        let forbidden = |message: String| Err(EngineError::new(ErrorKind::Forbidden, message));
+        if definition.is_predefined() {
+            return forbidden(format!("{} is a pre-defined network and cannot be removed", definition.name));
+        }
+        match self.networks.remove(&definition.id) {
+            Some(network) if network.members.is_empty() => Ok(network),
+            Some(network) => {
+                let (name, id) = (&definition.name, &definition.id);
+                let error =
+                    format!("error while removing network: network {name} id {id} has active endpoints");
+                self.networks.insert(id.clone(), network);
+                forbidden(error)
+            }
+            None => Err(EngineError::not_found(format!("network {key} not found"))),
+        }
+    }
 }
 
-fn format_mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
+impl Network {
+    fn view(&self) -> NetworkView {
+        NetworkView { definition: self.definition.clone(), members: self.members.clone() }
+    }
 }
 
-/// Reads `02:42:…`; a 400 when it is none.
-pub(crate) fn parse_mac(text: &str) -> Result<[u8; 6]> {
-    let bytes: Option<Vec<u8>> = text
-        .split([':', '-'])
-        .map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten())
-        .collect();
-    bytes
-        .and_then(|bytes| <[u8; 6]>::try_from(bytes).ok())
-        .ok_or_else(|| EngineError::invalid(format!("invalid MAC address: {text}")))
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The MAC address that a container asks for, on whichever network.
-pub(crate) fn requested_mac(
-    endpoints: &HashMap<String, bollard_stubs::models::EndpointSettings>,
-) -> Result<Option<[u8; 6]>> {
-    endpoints
-        .values()
-        .find_map(|e| e.mac_address.as_deref().filter(|m| !m.is_empty()))
-        .map(parse_mac)
-        .transpose()
+fn no_driver(name: &str) -> EngineError {
+    match name {
+        "host" | "null" => EngineError::new(
+            ErrorKind::Forbidden,
+            format!("only one instance of {name:?} network is allowed"),
+        ),
+        "overlay" => EngineError::new(
+            ErrorKind::Forbidden,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
+             node to swarm and try again.",
+        ),
+        other => EngineError::not_found(format!("plugin {other:?} not found")),
+    }
+}
+
+fn automatic(subnet: Subnet) -> AddressPlan {
+    AddressPlan {
+        subnet,
+        gateway: subnet.gateway(),
+        range: None,
+        auxiliary: BTreeMap::new(),
+        chosen: false,
+        gateway_chosen: true,
+    }
+}
+
+async fn host_routes(links: &dyn LinkLayer) -> Result<Vec<Subnet>> {
+    let routes = links.host_routes().await?;
+    Ok(routes.into_iter().filter_map(|(address, prefix)| Subnet::around(address.into(), prefix)).collect())
+}
+
+async fn predefined(file: &Path, links: &dyn LinkLayer) -> Result<Predefined> {
+    if let Some(stored) = state_file::load::<Predefined>(file).await? {
+        return Ok(stored);
+    }
+    let subnet = default_pools::free_ipv4(&host_routes(links).await?)
+        .ok_or_else(|| EngineError::system("No private IPv4 range is free for the default bridge network"))?;
+    let created = SystemTime::now();
+    let identities = PREDEFINED
+        .iter()
+        .map(|(name, _)| Ok(Identity { name: (*name).to_owned(), id: random_id()?, created }))
+        .collect::<Result<_>>()?;
+    let stored = Predefined { identities, subnet, site: random_bytes()? };
+    state_file::save(file, &stored).await?;
+    Ok(stored)
+}
+
+fn predefined_definition(identity: Identity, driver: Driver, subnet: Subnet) -> Definition {
+    let bridge = driver == Driver::Bridge;
+    let options = [
+        ("com.docker.network.bridge.default_bridge", "true"),
+        ("com.docker.network.bridge.enable_icc", "true"),
+        ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+        ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
+        ("com.docker.network.bridge.name", BRIDGE_INTERFACE),
+        ("com.docker.network.driver.mtu", "1500"),
+    ];
+    Definition {
+        name: identity.name,
+        id: identity.id,
+        created: identity.created,
+        driver,
+        ipv6: false,
+        internal: false,
+        attachable: false,
+        options: options
+            .into_iter()
+            .filter(|_| bridge)
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        labels: BTreeMap::new(),
+        ipam_options: BTreeMap::new(),
+        plans: if bridge { vec![automatic(subnet)] } else { Vec::new() },
+    }
+}
+
+async fn read_definitions(folder: &Path) -> Result<Vec<Definition>> {
+    let failed = |e: io::Error| {
+        EngineError::system(format!("Could not read networks in {}", folder.display())).because(e)
+    };
+    let mut entries = tokio::fs::read_dir(folder).await.map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == PREDEFINED_FILE || !name.ends_with(".json") {
+            continue;
+        }
+        match state_file::load::<Definition>(&entry.path()).await {
+            Ok(definition) => found.extend(definition),
+            // One damaged definition must not take the others down.
+            Err(error) => tracing::error!(%error, "A network's definition cannot be read; it is left alone"),
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::MemoryLinks;
-
-    async fn networks(root: &Path) -> (Networks, Arc<MemoryLinks>) {
-        let links = Arc::new(MemoryLinks::default());
-        (Networks::open(root, links.clone(), Arc::default()).await.unwrap(), links)
-    }
-
-    #[tokio::test]
-    async fn identities_and_subnet_survive() {
-        let root = tempfile::tempdir().unwrap();
-        let (first, _) = networks(root.path()).await;
-        let (second, _) = networks(root.path()).await;
-        let bridge = first.find("bridge").unwrap();
-        assert_eq!(bridge.id, second.find(&bridge.id[..12]).unwrap().id);
-        assert_eq!(first.find("nope").unwrap_err().to_string(), "network nope not found");
-        assert_eq!(first.remove("host").unwrap_err().kind(), ErrorKind::Forbidden);
-        assert_eq!(first.create("mine").unwrap_err().kind(), ErrorKind::NotImplemented);
-    }
-
-    #[tokio::test]
-    async fn an_address_belongs_to_one_container_at_a_time() {
-        let root = tempfile::tempdir().unwrap();
-        let (networks, links) = networks(root.path()).await;
-        let mode = NetworkMode::Bridge;
-        let a = networks.join("a", "one", &mode, None).await.unwrap().endpoint.unwrap();
-        let b = networks.join("b", "two", &mode, None).await.unwrap().endpoint.unwrap();
-        assert_eq!(
-            (a.address.unwrap().to_string(), a.mac.as_str()),
-            ("172.17.0.2".into(), "02:42:ac:11:00:02")
-        );
-        assert_eq!(b.address.unwrap().to_string(), "172.17.0.3");
-        networks.leave("a").await.unwrap();
-        networks.leave("a").await.unwrap();
-        let c = networks.join("c", "three", &mode, None).await.unwrap().endpoint.unwrap();
-        assert_eq!(c.address, a.address);
-        assert_eq!(links.sandboxes(), ["b", "c"]);
-        assert_eq!(networks.find("bridge").unwrap().members.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_failed_join_leaves_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let (networks, links) = networks(root.path()).await;
-        links.fail_joins(true);
-        assert!(networks.join("a", "one", &NetworkMode::Bridge, None).await.is_err());
-        links.fail_joins(false);
-        assert!(links.sandboxes().is_empty());
-        let b = networks.join("b", "two", &NetworkMode::Bridge, None).await.unwrap().endpoint.unwrap();
-        assert_eq!(b.address.unwrap().to_string(), "172.17.0.2");
-    }
-
-    #[test]
-    fn mac_addresses() {
-        assert_eq!(parse_mac("02:42:ac:11:00:0f").unwrap(), [2, 0x42, 0xac, 0x11, 0, 0xf]);
-        for bad in ["", "02:42", "02:42:ac:11:00:zz", "2:42:ac:11:0:2"] {
-            assert!(parse_mac(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

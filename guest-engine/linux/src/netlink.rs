@@ -4,6 +4,8 @@
 //! a thread that enters it and ends there; the engine's own threads never leave theirs.
 
 mod bridge;
+mod listener;
+mod names;
 mod resolvers;
 mod sandbox;
 mod session;
@@ -14,12 +16,16 @@ use async_trait::async_trait;
 use engine::{
     EngineError,
     error::Result,
-    ports::{BridgeSpec, EndpointSpec, LinkLayer},
+    ports::{BridgeSpec, EndpointSpec, LinkLayer, Names, PortSpec},
 };
+use listener::Listener;
+use names::NameServer;
 use std::{
+    collections::HashMap,
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Networks of this machine's kernel.
@@ -27,6 +33,11 @@ use std::{
 pub struct NetlinkLinks {
     /// Folder of the bound namespaces.
     sandboxes: PathBuf,
+    /// By container.
+    name_servers: Mutex<HashMap<String, NameServer>>,
+    listeners: Mutex<HashMap<PortSpec, Listener>>,
+    /// Whether the rules for ports are this engine's, not what an earlier one left.
+    ports_are_ours: tokio::sync::Mutex<bool>,
 }
 
 /// What can go wrong between us and the kernel.
@@ -38,6 +49,8 @@ pub(crate) enum LinkError {
     Io(#[from] io::Error),
     #[error("There is no interface {name:?}")]
     NoInterface { name: String },
+    #[error("Interface {name:?} exists and is not a bridge")]
+    NotABridge { name: String },
     #[error("The namespace thread panicked")]
     Thread,
 }
@@ -68,7 +81,12 @@ impl LinkError {
 impl NetlinkLinks {
     /// Networks whose namespaces are bound below `run_root`.
     pub fn new(run_root: &Path) -> Self {
-        Self { sandboxes: run_root.join("netns") }
+        Self {
+            sandboxes: run_root.join("netns"),
+            name_servers: Mutex::default(),
+            listeners: Mutex::default(),
+            ports_are_ours: tokio::sync::Mutex::default(),
+        }
     }
 
     fn sandbox(&self, container: &str) -> Result<PathBuf> {
@@ -83,8 +101,8 @@ impl LinkLayer for NetlinkLinks {
         let failed = |error: LinkError| {
             EngineError::system(format!("Could not set up bridge {}", bridge.name)).because(error)
         };
-        if bridge.name.is_empty() || bridge.name.len() > 15 || bridge.prefix > 32 {
-            return Err(EngineError::invalid(format!("invalid bridge {:?}/{}", bridge.name, bridge.prefix)));
+        if bridge.name.is_empty() || bridge.name.len() > 15 {
+            return Err(EngineError::invalid(format!("invalid bridge {:?}", bridge.name)));
         }
         bridge::ensure(bridge).await.map_err(failed)?;
         nftables::replace(bridge).await.map_err(|error| failed(error.into()))
@@ -95,6 +113,12 @@ impl LinkLayer for NetlinkLinks {
             |error: LinkError| EngineError::system(format!("Could not remove bridge {name}")).because(error);
         bridge::remove(name).await.map_err(failed)?;
         nftables::remove(name).await.map_err(|error| failed(error.into()))
+    }
+
+    async fn bridge_names(&self) -> Result<Vec<String>> {
+        bridge::names()
+            .await
+            .map_err(|error| EngineError::system("Could not list the bridges").because(error))
     }
 
     async fn create_sandbox(&self, container: &str) -> Result<PathBuf> {
@@ -113,8 +137,23 @@ impl LinkLayer for NetlinkLinks {
         })
     }
 
+    async fn unplug(&self, container: &str, interface: &str) -> Result<()> {
+        veth::unplug(container, interface)
+            .await
+            .map_err(|error| EngineError::system(format!("Could not unplug {interface}")).because(error))
+    }
+
+    async fn route(&self, container: &str, interface: &str, gateways: &[IpAddr]) -> Result<()> {
+        let path = self.sandbox(container)?;
+        veth::route(&path, interface, gateways)
+            .await
+            .map_err(|error| EngineError::system("Could not change the default route").because(error))
+    }
+
     async fn remove_sandbox(&self, container: &str) -> Result<()> {
         let path = self.sandbox(container)?;
+        // Its sockets keep the namespace alive.
+        drop(lock(&self.name_servers).remove(container));
         sandbox::remove(&path)
             .await
             .map_err(|error| EngineError::system("Could not remove a network namespace").because(error))
@@ -123,6 +162,63 @@ impl LinkLayer for NetlinkLinks {
     async fn sandbox_ids(&self) -> Result<Vec<String>> {
         sandbox::ids(&self.sandboxes)
             .map_err(|error| EngineError::system("Could not list the network namespaces").because(error))
+    }
+
+    async fn serve_names(&self, container: &str, names: Arc<dyn Names>) -> Result<()> {
+        let path = self.sandbox(container)?;
+        drop(lock(&self.name_servers).remove(container));
+        let server = names::serve(&path, container, names)
+            .await
+            .map_err(|error| EngineError::system("Could not serve names in the container").because(error))?;
+        lock(&self.name_servers).insert(container.to_owned(), server);
+        Ok(())
+    }
+
+    async fn reserve_port(&self, port: &PortSpec) -> Result<bool> {
+        let opened = listener::open(port).map_err(|error| {
+            let family = if port.host.is_ipv4() { 4 } else { 6 };
+            let what = match error.raw_os_error() {
+                Some(nix::libc::EADDRNOTAVAIL) => "cannot assign requested address".to_owned(),
+                Some(nix::libc::EACCES) => "permission denied".to_owned(),
+                _ => error.to_string(),
+            };
+            EngineError::system(format!(
+                "Error starting userland proxy: listen {}{family} {}: bind: {what}",
+                port.protocol, port.host
+            ))
+        })?;
+        let free = opened.is_some();
+        if let Some(listener) = opened {
+            lock(&self.listeners).insert(*port, listener);
+        }
+        Ok(free)
+    }
+
+    async fn open_ports(&self, ports: &[PortSpec]) -> Result<()> {
+        let mut ours = self.ports_are_ours.lock().await;
+        let opened = if *ours { nftables::open(ports).await } else { nftables::restore(ports).await };
+        opened.map_err(|error| EngineError::system("Could not publish ports").because(error))?;
+        *ours = true;
+        Ok(())
+    }
+
+    async fn close_ports(&self, ports: &[PortSpec]) -> Result<()> {
+        {
+            let mut listeners = lock(&self.listeners);
+            ports.iter().for_each(|port| drop(listeners.remove(port)));
+        }
+        nftables::close(ports)
+            .await
+            .map_err(|error| EngineError::system("Could not close published ports").because(error))
+    }
+
+    async fn restore_ports(&self, ports: &[PortSpec]) -> Result<()> {
+        let mut ours = self.ports_are_ours.lock().await;
+        nftables::restore(ports)
+            .await
+            .map_err(|error| EngineError::system("Could not restore published ports").because(error))?;
+        *ours = true;
+        Ok(())
     }
 
     async fn host_resolvers(&self) -> Result<(Vec<String>, Vec<String>)> {
@@ -134,4 +230,8 @@ impl LinkLayer for NetlinkLinks {
             .await
             .map_err(|error| EngineError::system("Could not read the routes").because(error))
     }
+}
+
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,12 +5,13 @@ mod inspect;
 mod lifecycle;
 mod list;
 mod logs;
+mod network_wire;
 mod stats;
 pub(super) mod stdio;
 mod wait;
 mod wire;
 
-pub(super) use lifecycle::terminal_size;
+pub(super) use lifecycle::{moment, terminal_size};
 pub(super) use wire::time;
 
 use super::state::AppState;

@@ -1,7 +1,13 @@
 //! Routes of /networks.
 
+mod wire;
+
 use super::{
-    containers::time, error::Result, filters::Filters, json_body::JsonBody, query::Query, state::AppState,
+    error::{ApiError, Result},
+    filters::Filters,
+    json_body::JsonBody,
+    query::Query,
+    state::AppState,
 };
 use axum::{
     Json, Router,
@@ -9,9 +15,10 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use engine::network::{BRIDGE_INTERFACE, NetworkView};
+use bollard_stubs::models::{EndpointSettings, NetworkCreateRequest};
+use engine::network::{Definition, NetworkView};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -19,108 +26,101 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/networks/create", post(create))
         .route("/networks/prune", post(prune))
         .route("/networks/{id}", get(inspect).delete(remove))
-        .route("/networks/{id}/connect", post(reconnect))
-        .route("/networks/{id}/disconnect", post(reconnect))
+        .route("/networks/{id}/connect", post(connect))
+        .route("/networks/{id}/disconnect", post(disconnect))
 }
 
 async fn list(State(app): State<AppState>, query: Query) -> Result<Json<Vec<Value>>> {
     let filters =
         Filters::from_query(&query, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let dangling = filters.flag("dangling")?;
+    for kind in filters.values("type") {
+        if !matches!(kind.as_str(), "builtin" | "custom") {
+            return Err(ApiError::bad_request(format!("invalid filter: 'type'='{kind}'")));
+        }
+    }
     let any = |key: &str, accepts: &dyn Fn(&str) -> bool| {
         filters.values(key).is_empty() || filters.values(key).iter().any(|value| accepts(value))
     };
     let networks = app.engine.networks.list();
     let wanted = networks.iter().filter(|network| {
-        // The predefined ones are never dangling, carry no label and are built in.
-        dangling != Some(true)
-            && any("driver", &|driver| network.driver == driver)
-            && any("id", &|id| network.id.starts_with(id))
-            && any("name", &|name| network.name.contains(name))
+        let definition = &network.definition;
+        let kind = if definition.is_predefined() { "builtin" } else { "custom" };
+        // Those that are always there are never dangling.
+        dangling.is_none_or(|wanted| !definition.is_predefined() && network.members.is_empty() == wanted)
+            && any("driver", &|driver| definition.driver.as_str() == driver)
+            && any("id", &|id| definition.id.starts_with(id))
+            && any("name", &|name| definition.name.contains(name))
             && any("scope", &|scope| scope == "local")
-            && any("type", &|kind| kind == "builtin")
-            && filters.values("label").is_empty()
+            && any("type", &|wanted| wanted == kind)
+            && filters.values("label").iter().all(|label| definition.has_label(label))
     });
-    Ok(Json(wanted.map(|network| to_json(network, false)).collect()))
+    Ok(Json(wanted.map(|network| wire::network(network, false)).collect()))
 }
 
-async fn inspect(State(app): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>> {
-    Ok(Json(to_json(&app.engine.networks.find(&id)?, true)))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct CreateBody {
-    name: String,
+async fn inspect(State(app): State<AppState>, Path(id): Path<String>, query: Query) -> Result<Json<Value>> {
+    let network = app.engine.networks.find(&id)?;
+    match query.text("scope") {
+        "" | "local" => Ok(Json(wire::network(&network, true))),
+        _ => Err(ApiError::new(StatusCode::NOT_FOUND, format!("network {id} not found"))),
+    }
 }
 
 async fn create(
     State(app): State<AppState>,
-    JsonBody(body): JsonBody<CreateBody>,
+    JsonBody(body): JsonBody<NetworkCreateRequest>,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let network = app.engine.networks.create(&body.name)?;
+    let network = app.engine.networks.create(body).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": network.id, "Warning": "" }))))
 }
 
 async fn remove(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode> {
-    app.engine.networks.remove(&id)?;
+    app.engine.networks.remove(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn reconnect(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode> {
-    app.engine.networks.refuse_reconnect(&id)?;
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ConnectBody {
+    container: String,
+    endpoint_config: Option<EndpointSettings>,
+}
+
+async fn connect(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<ConnectBody>,
+) -> Result<StatusCode> {
+    let wish = body.endpoint_config.unwrap_or_default();
+    app.engine.containers.connect(&body.container, &id, wish).await?;
     Ok(StatusCode::OK)
 }
 
-/// Predefined networks are never pruned, and there are no others.
-async fn prune() -> Json<Value> {
-    Json(json!({ "NetworksDeleted": null }))
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct DisconnectBody {
+    container: String,
+    force: bool,
 }
 
-fn to_json(network: &NetworkView, with_members: bool) -> Value {
-    let pools = network
-        .subnet
-        .map(|subnet| json!([{ "Subnet": subnet.to_string(), "Gateway": subnet.gateway().to_string() }]));
-    let options = match network.subnet {
-        Some(_) => json!({
-            "com.docker.network.bridge.default_bridge": "true",
-            "com.docker.network.bridge.enable_icc": "true",
-            "com.docker.network.bridge.enable_ip_masquerade": "true",
-            "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-            "com.docker.network.bridge.name": BRIDGE_INTERFACE,
-            "com.docker.network.driver.mtu": "1500",
-        }),
-        None => json!({}),
+async fn disconnect(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<DisconnectBody>,
+) -> Result<StatusCode> {
+    app.engine.containers.disconnect(&body.container, &id, body.force).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn prune(State(app): State<AppState>, query: Query) -> Result<Json<Value>> {
+    let filters = Filters::from_query(&query, &["label", "label!", "until"])?;
+    let until = filters.single("until")?.map(super::containers::moment).transpose()?;
+    let wanted = |definition: &Definition| {
+        until.is_none_or(|until| definition.created < until)
+            && filters.values("label").iter().all(|label| definition.has_label(label))
+            && !filters.values("label!").iter().any(|label| definition.has_label(label))
     };
-    let members: Map<String, Value> = network
-        .members
-        .iter()
-        .filter(|_| with_members)
-        .map(|(container, member)| {
-            let endpoint = &member.endpoint;
-            let address = endpoint.address.map(|a| format!("{a}/{}", endpoint.prefix)).unwrap_or_default();
-            let json = json!({
-                "Name": member.name, "EndpointID": endpoint.endpoint_id, "MacAddress": endpoint.mac,
-                "IPv4Address": address, "IPv6Address": "",
-            });
-            (container.clone(), json)
-        })
-        .collect();
-    json!({
-        "Name": network.name,
-        "Id": network.id,
-        "Created": time(Some(network.created)),
-        "Scope": "local",
-        "Driver": network.driver,
-        "EnableIPv6": false,
-        "IPAM": { "Driver": "default", "Options": null, "Config": pools.unwrap_or_else(|| json!([])) },
-        "Internal": false,
-        "Attachable": false,
-        "Ingress": false,
-        "ConfigFrom": { "Network": "" },
-        "ConfigOnly": false,
-        "Containers": members,
-        "Options": options,
-        "Labels": {},
-    })
+    let removed = app.engine.networks.prune(wanted).await?;
+    let removed = if removed.is_empty() { Value::Null } else { json!(removed) };
+    Ok(Json(json!({ "NetworksDeleted": removed })))
 }

@@ -3,6 +3,7 @@
 use engine::{
     Engine,
     engine::{Ports, Settings},
+    ports::NoHost,
     testing::{MemoryLayers, MemoryLinks, MemoryRuntime},
 };
 use guest_engine::http::{router::router, server, state::AppState};
@@ -43,6 +44,7 @@ impl Fixture {
             runtime: Arc::new(MemoryRuntime::default()),
             layers: Arc::new(MemoryLayers::default()),
             links: Arc::new(MemoryLinks::default()),
+            host_ports: Arc::new(NoHost),
         };
         let engine = Arc::new(Engine::open(settings, ports).await.unwrap());
         let listener = UnixListener::bind(folder.path().join("docker.sock")).unwrap();

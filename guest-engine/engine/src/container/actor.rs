@@ -17,9 +17,11 @@ use super::{
 };
 use crate::{
     error::{EngineError, ErrorKind, Result},
+    network::Definition,
     ports::{AttachRequest, ExitStatus, RuntimeError, Task},
     state_file,
 };
+use bollard_stubs::models::EndpointSettings;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
@@ -69,6 +71,17 @@ pub(super) enum Request {
     Update {
         change: Box<Change>,
         reply: Reply<Vec<String>>,
+    },
+    /// `network connect`.
+    Connect {
+        network: Arc<Definition>,
+        wish: Box<EndpointSettings>,
+        reply: Reply<()>,
+    },
+    /// `network disconnect`.
+    Disconnect {
+        network: Arc<Definition>,
+        reply: Reply<()>,
     },
     /// Of a container without a process.
     Remove {
@@ -182,6 +195,8 @@ impl Actor {
             Request::Rename { name, reply } => answer(reply, self.rename(name).await),
             Request::Probed { result, started, reply } => answer(reply, self.probed(result, started).await),
             Request::Update { change, reply } => answer(reply, self.update(*change).await),
+            Request::Connect { network, wish, reply } => answer(reply, self.connect(&network, *wish).await),
+            Request::Disconnect { network, reply } => answer(reply, self.disconnect(&network).await),
             Request::Remove { reply } => {
                 let result = self.remove().await;
                 let flow = if result.is_ok() { Flow::End } else { Flow::Continue };
@@ -298,7 +313,8 @@ impl Actor {
         if !leaving && let Err(error) = self.shared.layers.unmount_rootfs(id).await {
             tracing::warn!(%error, container = id, "Root filesystem stayed mounted");
         }
-        self.record.endpoint = None;
+        self.record.attached.clear();
+        self.record.ports.clear();
     }
 
     async fn signal(&mut self, signal: i32, purpose: Purpose) -> Result<()> {

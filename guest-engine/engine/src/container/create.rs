@@ -15,10 +15,14 @@ use crate::{
     error::{EngineError, Result},
     id::random_id,
     name,
-    network::{self, NetworkMode},
+    network::NetworkMode,
 };
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig};
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 /// How many made-up names are tried before giving up.
 const NAME_ATTEMPTS: u32 = 32;
@@ -65,7 +69,8 @@ impl Shared {
         merge(&mut config, &image.config)?;
         let mut warnings = validate::normalise(&config, &mut host)?;
         warnings.splice(..0, mismatch);
-        self.check_endpoints(&endpoints)?;
+        self.check_links(&host)?;
+        let endpoints = self.settle_endpoints(&host, endpoints)?;
         self.resolve_network(&mut config, &mut host).await?;
         for mount in mounts::requested(&host)? {
             if let MountKind::Bind { source, create: false, .. } = &mount.kind
@@ -87,7 +92,8 @@ impl Shared {
             host,
             endpoints,
             state: State::default(),
-            endpoint: None,
+            attached: BTreeMap::new(),
+            ports: Vec::new(),
             restarts: 0,
             manually_stopped: false,
         };
@@ -129,26 +135,6 @@ impl Shared {
         let name = crate::id::short(id).to_owned();
         self.index.reserve(&name, id)?;
         Ok(name)
-    }
-
-    /// Endpoints may only be asked for on networks that exist, and only with what these can do.
-    fn check_endpoints(&self, endpoints: &HashMap<String, EndpointSettings>) -> Result<()> {
-        for (key, settings) in endpoints {
-            let key = if key == "default" { "bridge" } else { key };
-            self.networks.find(key)?;
-            let ipam = settings.ipam_config.as_ref();
-            if ipam.is_some_and(|i| i.ipv4_address.as_deref().is_some_and(|a| !a.is_empty())) {
-                return Err(EngineError::invalid(
-                    "user specified IP address is supported on user defined networks only",
-                ));
-            }
-            if settings.aliases.as_ref().is_some_and(|a| !a.is_empty()) {
-                return Err(EngineError::invalid(
-                    "network-scoped aliases are only supported for user-defined networks",
-                ));
-            }
-        }
-        network::requested_mac(endpoints).map(|_| ())
     }
 
     /// Names another container by its id, and takes over what comes with a shared network.

@@ -3,14 +3,17 @@
 
 use std::{fmt::Write, net::IpAddr};
 
+/// Where containers on a user's network find each other's names.
+const OUR_OWN: &str = "127.0.0.11";
 /// Resolvers for containers on a host that has none they could reach.
 const FALLBACK_RESOLVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
-/// `/etc/hosts`: the fixed entries, what the user adds (`name:address`), then the container itself.
+/// `/etc/hosts`: the fixed entries, what the user adds (`name:address`), then the container itself, once for
+/// each of its addresses.
 pub(super) fn hosts(
     hostname: &str,
     domainname: &str,
-    address: Option<&str>,
+    addresses: &[String],
     extra: &[(String, String)],
 ) -> String {
     let mut text = String::from(
@@ -21,13 +24,18 @@ pub(super) fn hosts(
     for (name, address) in extra {
         writeln!(text, "{address}\t{name}").ok();
     }
-    if let Some(address) = address {
-        match domainname {
-            "" => writeln!(text, "{address}\t{hostname}").ok(),
-            domain => writeln!(text, "{address}\t{hostname}.{domain} {hostname}").ok(),
-        };
+    for address in addresses {
+        text.push_str(&own_line(address, hostname, domainname));
     }
     text
+}
+
+/// The line about the container itself.
+pub(super) fn own_line(address: &str, hostname: &str, domainname: &str) -> String {
+    match domainname {
+        "" => format!("{address}\t{hostname}\n"),
+        domain => format!("{address}\t{hostname}.{domain} {hostname}\n"),
+    }
 }
 
 /// What goes into `/etc/resolv.conf`.
@@ -44,6 +52,15 @@ impl Resolvers {
         self.servers.retain(|server| server.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()));
         if self.servers.is_empty() {
             self.servers = FALLBACK_RESOLVERS.map(str::to_owned).to_vec();
+        }
+        self
+    }
+
+    /// The engine itself answers; it knows the servers. Names without a dot are for it as well.
+    pub(super) fn behind_our_own(mut self) -> Self {
+        self.servers = vec![OUR_OWN.to_owned()];
+        if !self.options.iter().any(|option| option.starts_with("ndots:")) {
+            self.options.push("ndots:0".to_owned());
         }
         self
     }
@@ -70,7 +87,7 @@ mod tests {
 
     #[test]
     fn hosts_ends_with_the_container() {
-        let text = hosts("web", "example.org", Some("172.17.0.2"), &[("db".into(), "10.0.0.1".into())]);
+        let text = hosts("web", "example.org", &["172.17.0.2".into()], &[("db".into(), "10.0.0.1".into())]);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(text.ends_with("10.0.0.1\tdb\n172.17.0.2\tweb.example.org web\n"));
     }

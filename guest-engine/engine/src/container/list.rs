@@ -8,6 +8,7 @@ use crate::{
 use regex::Regex;
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
 
@@ -132,7 +133,11 @@ impl<'a> Query<'a> {
         }
         let networks = of("network")
             .map(|key| {
-                containers.shared.networks.find(key).map_or_else(|_| key.clone(), |n| n.name.to_owned())
+                containers
+                    .shared
+                    .networks
+                    .find(key)
+                    .map_or_else(|_| key.clone(), |n| n.definition.name.clone())
             })
             .collect();
         let (before, since) = (created("before")?, created("since")?);
@@ -166,7 +171,8 @@ impl<'a> Query<'a> {
         let slashed = format!("/{}", record.name);
         let asked = |key: &str| self.filters.contains_key(key);
         (!self.running_only || state.status.counts_as_running())
-            && (self.names.is_empty() || self.names.iter().any(|n| n.is_match(&record.name) || n.is_match(&slashed)))
+            && (self.names.is_empty()
+                || self.names.iter().any(|n| n.is_match(&record.name) || n.is_match(&slashed)))
             && (self.statuses.is_empty() || self.statuses.contains(&state.status))
             && (self.exited.is_empty()
                 || (self.exited.contains(&state.exit_code)
@@ -175,14 +181,13 @@ impl<'a> Query<'a> {
             && self.before.is_none_or(|moment| record.created < moment)
             && self.since.is_none_or(|moment| record.created > moment)
             && (!asked("ancestor") || self.ancestors.iter().any(|a| descends(record, a)))
-            && (!asked("network") || self.networks.contains(&network_of(record)))
+            && (!asked("network") || self.networks.iter().any(|name| record.endpoints.contains_key(name)))
             && any("id", &|id| record.id.starts_with(id))
             && any("health", &|wanted| wanted == state.health.as_ref().map_or("none", |h| h.status.as_str()))
             && any("isolation", &|isolation| matches!(isolation, "" | "default"))
             && any("is-task", &|wanted| matches!(wanted, "0" | "false" | "False"))
             && any("expose", &|port| exposes(record, port))
-            // Nothing is published yet.
-            && any("publish", &|_| false)
+            && any("publish", &|port| publishes(record, port))
             && any("volume", &|path| mounts(record, path))
             && every("label", &|label| record.has_label(label))
             && every("label!", &|label| !record.has_label(label))
@@ -209,18 +214,27 @@ fn descends(record: &Record, ancestor: &str) -> bool {
             && ancestor.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn network_of(record: &Record) -> String {
-    record.host.network_mode.clone().unwrap_or_else(|| "bridge".to_owned())
-}
-
 fn exposes(record: &Record, wanted: &str) -> bool {
-    let (ports, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
+    let Some((wanted, protocol)) = port_range(wanted) else { return false };
     record.config.exposed_ports.iter().flatten().any(|port| {
         let (number, own) = port.split_once('/').unwrap_or((port, "tcp"));
-        own == protocol && number.parse::<u16>().is_ok_and(|number| (first..=last).contains(&number))
+        own == protocol && number.parse::<u16>().is_ok_and(|number| wanted.contains(&number))
     })
+}
+
+fn publishes(record: &Record, wanted: &str) -> bool {
+    let Some((wanted, protocol)) = port_range(wanted) else { return false };
+    record
+        .ports
+        .iter()
+        .any(|port| port.protocol.to_string() == protocol && wanted.contains(&port.container.port()))
+}
+
+/// `80`, `80/udp`, `80-90/tcp`.
+fn port_range(text: &str) -> Option<(RangeInclusive<u16>, &str)> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    Some((first.parse().ok()?..=last.parse().ok()?, protocol))
 }
 
 fn mounts(record: &Record, path: &str) -> bool {

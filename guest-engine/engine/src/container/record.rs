@@ -1,7 +1,10 @@
 //! What is kept of a container: its file, and the picture of it that everybody may watch.
 
 use super::{mounts::MountSpec, state::State};
-use crate::{network::Endpoint, ports::Task};
+use crate::{
+    network::Endpoint,
+    ports::{PortSpec, Task},
+};
 use bollard_stubs::models::{ContainerConfig, EndpointSettings, HostConfig, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -28,11 +31,15 @@ pub struct Record {
     /// The user's configuration merged with the image's.
     pub config: ContainerConfig,
     pub host: HostConfig,
-    /// What the user asked for, network by network.
+    /// The networks it is to be on, by name, and what the user asks of each.
     pub endpoints: HashMap<String, EndpointSettings>,
     pub state: State,
-    /// While it runs, or since its last run on `none` and `host`.
-    pub endpoint: Option<Endpoint>,
+    /// Its places on them while it runs.
+    #[serde(default)]
+    pub attached: BTreeMap<String, Endpoint>,
+    /// Open ports of this host while it runs.
+    #[serde(default)]
+    pub ports: Vec<PortSpec>,
     /// Restarts by the policy since a user last started it.
     pub restarts: i64,
     /// A user stopped it: `unless-stopped` leaves it so.
@@ -135,7 +142,8 @@ pub(super) mod tests {
             host: HostConfig { shm_size: Some(64 << 20), ..HostConfig::default() },
             endpoints: HashMap::new(),
             state: State::default(),
-            endpoint: None,
+            attached: BTreeMap::new(),
+            ports: Vec::new(),
             restarts: 0,
             manually_stopped: false,
         }

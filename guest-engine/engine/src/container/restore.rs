@@ -19,20 +19,24 @@ const LOST: i32 = 255;
 /// Reads every record and gives each an owner. What the owners then find takes its own time.
 pub(super) async fn restore(shared: &Arc<Shared>) -> Result<()> {
     let mut owned = HashSet::new();
+    let mut actors = Vec::new();
     for record in read_records(shared).await? {
         if let Err(error) = shared.index.reserve(&record.name, &record.id) {
             tracing::error!(%error, container = record.id, "Two containers have one name; this one is left alone");
             continue;
         }
-        if record.state.status.has_process()
-            && let Some(endpoint) = &record.endpoint
-        {
-            // Before anybody can be given the same address.
-            shared.networks.readopt(&record.id, &record.name, endpoint);
+        if record.state.status.has_process() {
+            // Before anybody can be given the same address or port.
+            let hostname = record.hostname();
+            shared.networks.readopt(record.guest(&hostname), &record.attached, &record.ports);
         }
         owned.insert(record.id.clone());
         let (actor, handle) = Actor::new(shared.clone(), record);
         shared.index.insert(handle);
+        actors.push(actor);
+    }
+    shared.networks.restore_ports().await;
+    for actor in actors {
         tokio::spawn(actor.resume());
     }
     let strays = strays(shared, &owned).await;
@@ -90,6 +94,7 @@ async fn sweep(shared: Arc<Shared>, (rootfs, sandboxes): (Vec<String>, Vec<Strin
             tracing::warn!(%error, id, "Leftover root filesystem stays");
         }
     }
+    shared.networks.sweep_bridges().await;
     for id in sandboxes {
         if let Err(error) = shared.networks.leave(&id).await {
             tracing::warn!(%error, id, "Leftover network namespace stays");
@@ -127,6 +132,7 @@ impl Actor {
         let status = match self.shared.runtime.adopt(&id).await {
             Ok(AdoptedTask::Running(task)) => {
                 self.watch_task(task);
+                self.shared.networks.resume(&id).await;
                 self.watch_health();
                 self.show();
                 return Flow::Continue;

@@ -38,6 +38,8 @@ pub(crate) struct Surroundings<'a> {
     /// Volumes that the container must be able to write although its root is read-only: host folder,
     /// destination.
     pub(crate) writable: Vec<(PathBuf, String)>,
+    /// Variables about linked containers.
+    pub(crate) links: Vec<String>,
 }
 
 /// Where a namespace comes from.
@@ -67,7 +69,7 @@ pub(crate) fn build(record: &Record, around: &Surroundings<'_>) -> Result<Spec> 
     let privileged = host.privileged.unwrap_or(false);
     let plan = ProcessPlan {
         args: record.command(),
-        env: environment(config, &record.hostname(), &[]),
+        env: with_links(environment(config, &record.hostname(), &[]), &around.links),
         cwd: working_dir(config),
         user: &around.user,
         terminal: record.terminal(),
@@ -148,6 +150,17 @@ pub(crate) fn process(host: &HostConfig, plan: ProcessPlan<'_>) -> Result<Proces
         .set_oom_score_adj(Some(host.oom_score_adj.and_then(|v| i32::try_from(v).ok()).unwrap_or(0)))
         .set_rlimits(Some(resources::rlimits(host.ulimits.as_deref().unwrap_or_default())?));
     Ok(process)
+}
+
+/// What the configuration says goes before what links bring.
+fn with_links(mut env: Vec<String>, links: &[String]) -> Vec<String> {
+    for link in links {
+        let name = link.split_inclusive('=').next().unwrap_or(link);
+        if !env.iter().any(|own| own.starts_with(name)) {
+            env.push(link.clone());
+        }
+    }
+    env
 }
 
 /// What a process finds in its environment: Docker's own, the configuration's, then `more`. `NAME`
@@ -264,6 +277,7 @@ mod tests {
             pid: Namespace::Private,
             ipc: Namespace::Private,
             writable: Vec::new(),
+            links: Vec::new(),
         };
         build(&record, &around).unwrap()
     }

@@ -9,6 +9,7 @@ use super::{
     actor::{Actor, runtime_failed},
     etc_files::{Resolvers, hosts},
     host_devices,
+    links::Link,
     logs::driver,
     mounts::MountKind,
     record::Record,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{EngineError, ErrorKind, Result},
-    network::{self, NetworkMode},
+    network::{Endpoint, NetworkMode},
     ports::{Bundle, RuntimeError, SeccompPolicy, Task, TerminalSize},
 };
 use std::{
@@ -91,9 +92,10 @@ impl Actor {
         let rootfs = shared.layers.mount_rootfs(&id).await?;
         let mode = NetworkMode::parse(self.record.host.network_mode.as_deref().unwrap_or_default())?;
         let mode = shared.owner_of_network(&mode)?;
-        let mac = network::requested_mac(&self.record.endpoints)?;
-        let joined = shared.networks.join(&id, &self.record.name, &mode, mac).await?;
-        self.record.endpoint = joined.endpoint;
+        let hostname = self.record.hostname();
+        let joined = shared.networks.join(self.record.guest(&hostname), &mode).await?;
+        self.record.attached = joined.endpoints;
+        self.publish().await?;
         let network = joined.sandbox.map_or(Namespace::Host, Namespace::Join);
 
         let folder = shared.folder(&id);
@@ -101,7 +103,7 @@ impl Actor {
             // Who shares a network shares its names.
             NetworkMode::Container(other) => shared.folder(other),
             _ => {
-                shared.write_etc_files(&self.record, &mode, &folder).await?;
+                shared.write_etc_files(&self.record, &folder).await?;
                 folder.clone()
             }
         };
@@ -145,7 +147,7 @@ impl Shared {
             match NetworkMode::parse(owner.host.network_mode.as_deref().unwrap_or_default())? {
                 NetworkMode::Container(further) => mode = NetworkMode::Container(further),
                 NetworkMode::Host => return Ok(NetworkMode::Host),
-                NetworkMode::Bridge | NetworkMode::None => {
+                NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => {
                     return Ok(NetworkMode::Container(owner.id.clone()));
                 }
             }
@@ -153,27 +155,36 @@ impl Shared {
         Err(EngineError::invalid("Containers share each other's network in a circle"))
     }
 
-    async fn write_etc_files(&self, record: &Record, mode: &NetworkMode, folder: &Path) -> Result<()> {
+    async fn write_etc_files(&self, record: &Record, folder: &Path) -> Result<()> {
         let host = &record.host;
-        let gateway = self.networks.host_gateway().to_string();
+        let gateway = self.networks.host_gateway().map(|address| address.to_string());
         let extra: Vec<(String, String)> = host
             .extra_hosts
             .iter()
             .flatten()
             .filter_map(|entry| entry.split_once(['=', ':']))
-            .map(|(name, address)| {
-                let address = if address == "host-gateway" { gateway.clone() } else { address.to_owned() };
-                (name.to_owned(), address)
+            .filter_map(|(name, address)| {
+                let address = if address == "host-gateway" { gateway.clone()? } else { address.to_owned() };
+                Some((name.to_owned(), address))
             })
+            .chain(self.links(record)?.iter().map(Link::host))
             .collect();
         let hostname = record.hostname();
         let domain = record.config.domainname.as_deref().unwrap_or_default();
-        let address = record.endpoint.as_ref().and_then(|e| e.address).map(|a| a.to_string());
-        let hosts = hosts(&hostname, domain, address.as_deref(), &extra);
+        let addresses: Vec<String> =
+            record.attached.values().flat_map(Endpoint::addresses).map(|a| a.to_string()).collect();
+        let hosts = hosts(&hostname, domain, &addresses, &extra);
+        write_file(&folder.join("hosts"), hosts).await?;
+        write_file(&folder.join("hostname"), format!("{hostname}\n")).await?;
+        self.write_resolvers(record).await
+    }
 
+    /// Writes `/etc/resolv.conf` where it lies, also of a running container.
+    pub(super) async fn write_resolvers(&self, record: &Record) -> Result<()> {
+        let host = &record.host;
         let (servers, search) = self.networks.host_resolvers().await?;
         let mut resolvers = Resolvers { servers, search, options: Vec::new() };
-        if *mode != NetworkMode::Host {
+        if host.network_mode.as_deref() != Some("host") {
             resolvers = resolvers.reachable_from_elsewhere();
         }
         for (own, asked) in [
@@ -185,15 +196,10 @@ impl Shared {
                 own.clone_from(asked);
             }
         }
-        for (file, text) in
-            [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolvers.to_file())]
-        {
-            let path = folder.join(file);
-            tokio::fs::write(&path, text)
-                .await
-                .map_err(|e| EngineError::system(format!("Could not write {}", path.display())).because(e))?;
+        if record.has_name_service() {
+            resolvers = resolvers.behind_our_own();
         }
-        Ok(())
+        write_file(&self.folder(&record.id).join("resolv.conf"), resolvers.to_file()).await
     }
 
     async fn specification(
@@ -223,6 +229,7 @@ impl Shared {
             pid: self.namespace_of(host.pid_mode.as_deref(), "pid")?,
             ipc: self.namespace_of(host.ipc_mode.as_deref(), "ipc")?,
             writable: self.writable_volumes(record).await?,
+            links: self.links(record)?.iter().flat_map(|link| link.environment(&record.name)).collect(),
         };
         spec::build(record, &surroundings)
     }
@@ -315,6 +322,12 @@ async fn make_folder(path: &Path) -> Result<()> {
     tokio::fs::create_dir_all(path)
         .await
         .map_err(|e| EngineError::system(format!("Could not make folder {}", path.display())).because(e))
+}
+
+async fn write_file(path: &Path, text: String) -> Result<()> {
+    tokio::fs::write(path, text)
+        .await
+        .map_err(|e| EngineError::system(format!("Could not write {}", path.display())).because(e))
 }
 
 /// `[height, width]` as the API has it.

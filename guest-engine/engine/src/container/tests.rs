@@ -8,7 +8,7 @@ use crate::{
     error::{EngineError, ErrorKind, Result},
     events::Events,
     network::Networks,
-    ports::{AttachRequest, LayerStore},
+    ports::{AttachRequest, LayerStore, NoHost},
     testing::{MemoryLayers, MemoryLinks, MemoryRuntime},
 };
 use async_trait::async_trait;
@@ -52,7 +52,8 @@ async fn open(
     links: &Arc<MemoryLinks>,
     events: &Arc<Events>,
 ) -> Containers {
-    let networks = Arc::new(Networks::open(root, links.clone(), events.clone()).await.unwrap());
+    let networks =
+        Arc::new(Networks::open(root, links.clone(), Arc::new(NoHost), events.clone()).await.unwrap());
     Containers::open(
         root,
         Arc::new(runtime.clone()),

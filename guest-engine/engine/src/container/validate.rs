@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{EngineError, Result},
-    network::NetworkMode,
+    network::{self, NetworkMode},
 };
 use bollard_stubs::models::{
     ContainerConfig, HostConfig, HostConfigIsolationEnum, RestartPolicy, RestartPolicyNameEnum,
@@ -24,6 +24,10 @@ pub(crate) fn normalise(config: &ContainerConfig, host: &mut HostConfig) -> Resu
 
     let mode = NetworkMode::parse(host.network_mode.as_deref().unwrap_or_default())?;
     conflicts(config, host, &mode)?;
+    let ports = network::port_requests(host, config.exposed_ports.as_deref().unwrap_or_default())?;
+    if mode == NetworkMode::Host && !ports.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     host.network_mode = Some(mode.as_text());
 
     if let Some(dir) = config.working_dir.as_deref().filter(|d| !d.is_empty())
@@ -98,12 +102,6 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
     let list = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
     let text = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.is_empty());
     let missing = [
-        (
-            host.port_bindings.as_ref().is_some_and(|p| !p.is_empty())
-                || host.publish_all_ports.unwrap_or(false),
-            "Publishing ports",
-        ),
-        (list(&host.links), "Linking containers"),
         (list(&host.volumes_from), "Mounting volumes from another container"),
         (text(&host.volume_driver) && host.volume_driver.as_deref() != Some("local"), "Volume drivers"),
         (host.init.unwrap_or(false), "An init process inside the container (--init)"),
@@ -174,9 +172,37 @@ fn conflicts(config: &ContainerConfig, host: &HostConfig, mode: &NetworkMode) ->
         if host.extra_hosts.as_ref().is_some_and(|h| !h.is_empty()) {
             return conflict("custom host-to-IP mapping");
         }
+        let bound = host.port_bindings.as_ref().is_some_and(|bindings| !bindings.is_empty());
+        for (asked, what) in [
+            (bound || host.publish_all_ports.unwrap_or(false), "port publishing"),
+            (config.exposed_ports.as_ref().is_some_and(|ports| !ports.is_empty()), "port exposing"),
+        ] {
+            if asked {
+                return Err(EngineError::invalid(format!(
+                    "conflicting options: {what} and the container type network mode"
+                )));
+            }
+        }
     }
     if host.uts_mode.as_deref() == Some("host") && some(&config.hostname) {
         return Err(EngineError::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
+        match mode {
+            NetworkMode::Container(_) => {
+                return Err(EngineError::invalid(
+                    "conflicting options: container type network can't be used with links. This would result in \
+                     undefined behavior",
+                ));
+            }
+            NetworkMode::Host => {
+                return Err(EngineError::invalid(
+                    "conflicting options: host type networking can't be used with links. This would result in \
+                     undefined behavior",
+                ));
+            }
+            _ => {}
+        }
     }
     for entry in host.extra_hosts.iter().flatten() {
         match entry.split_once(['=', ':']) {
@@ -225,12 +251,13 @@ mod tests {
         let words = |list: &[&str]| Some(list.iter().map(ToString::to_string).collect::<Vec<_>>());
         for (host, sentence) in [
             (
-                HostConfig { publish_all_ports: Some(true), ..HostConfig::default() },
-                "Publishing ports is not supported by this engine yet",
-            ),
-            (
-                HostConfig { links: words(&["a:b"]), ..HostConfig::default() },
-                "Linking containers is not supported by this engine yet",
+                HostConfig {
+                    links: words(&["a:b"]),
+                    network_mode: Some("host".into()),
+                    ..HostConfig::default()
+                },
+                "conflicting options: host type networking can't be used with links. This would result in undefined \
+                 behavior",
             ),
             (
                 HostConfig { memory: Some(1024), ..HostConfig::default() },
@@ -239,10 +266,6 @@ mod tests {
             (
                 HostConfig { security_opt: words(&["seccomp=/x.json"]), ..HostConfig::default() },
                 "Decoding seccomp profile failed: expected value at line 1 column 1",
-            ),
-            (
-                HostConfig { network_mode: Some("mine".into()), ..HostConfig::default() },
-                "network mine not found",
             ),
             (
                 HostConfig { cap_add: words(&["fly"]), ..HostConfig::default() },

@@ -13,10 +13,12 @@ pub enum NetworkMode {
     None,
     /// Another container's, by whatever the user called it.
     Container(String),
+    /// Its own, on a network made by the user, by name or id.
+    User(String),
 }
 
 impl NetworkMode {
-    /// Reads `HostConfig.NetworkMode`; names of user-defined networks are not found.
+    /// Reads `HostConfig.NetworkMode`. Whether what it names exists is another question.
     pub fn parse(mode: &str) -> Result<Self> {
         match mode {
             "" | "default" | "bridge" => Ok(Self::Bridge),
@@ -27,7 +29,7 @@ impl NetworkMode {
                     "Invalid network mode: invalid container format container:<name|id>",
                 )),
                 Some(container) => Ok(Self::Container(container.to_owned())),
-                None => Err(EngineError::not_found(format!("network {other} not found"))),
+                None => Ok(Self::User(other.to_owned())),
             },
         }
     }
@@ -35,10 +37,19 @@ impl NetworkMode {
     /// What inspect and list show.
     pub fn as_text(&self) -> String {
         match self {
-            Self::Bridge => "bridge".to_owned(),
-            Self::Host => "host".to_owned(),
-            Self::None => "none".to_owned(),
             Self::Container(container) => format!("container:{container}"),
+            other => other.network().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The network it names, unless it shares another container's.
+    pub fn network(&self) -> Option<&str> {
+        match self {
+            Self::Bridge => Some("bridge"),
+            Self::Host => Some("host"),
+            Self::None => Some("none"),
+            Self::Container(_) => None,
+            Self::User(name) => Some(name),
         }
     }
 }

@@ -2,21 +2,21 @@
 
 use crate::{
     error::{EngineError, Result},
-    ports::{BridgeSpec, EndpointSpec, LinkLayer},
+    ports::{BridgeSpec, EndpointSpec, LinkLayer, Names, PortSpec},
 };
 use async_trait::async_trait;
 use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-/// A strict stand-in for netlink: joining needs a sandbox and a bridge, and two sandboxes cannot have one
-/// address.
+/// A strict stand-in for netlink: joining needs a sandbox and a bridge, two sandboxes cannot have one
+/// address, and a port is opened only after it was reserved.
 #[derive(Debug, Default)]
 pub struct MemoryLinks {
     state: Mutex<State>,
@@ -26,7 +26,13 @@ pub struct MemoryLinks {
 #[derive(Debug, Default)]
 struct State {
     bridges: BTreeMap<String, BridgeSpec>,
-    sandboxes: BTreeMap<String, Option<EndpointSpec>>,
+    /// Container to interface to endpoint.
+    sandboxes: BTreeMap<String, BTreeMap<String, EndpointSpec>>,
+    /// Host ports that other programs have.
+    busy: BTreeSet<u16>,
+    reserved: BTreeSet<PortSpec>,
+    open: BTreeSet<PortSpec>,
+    named: BTreeSet<String>,
 }
 
 impl MemoryLinks {
@@ -43,6 +49,23 @@ impl MemoryLinks {
     /// Lets every join fail from now on.
     pub fn fail_joins(&self, fail: bool) {
         self.fail_joins.store(fail, Ordering::Relaxed);
+    }
+
+    /// Another program has this port of the host.
+    pub fn occupy(&self, port: u16) {
+        self.state().busy.insert(port);
+    }
+
+    /// Ports that lead to containers.
+    pub fn open(&self) -> Vec<PortSpec> {
+        self.state().open.iter().copied().collect()
+    }
+
+    /// Interfaces of a sandbox, and the one with the default route.
+    pub fn interfaces(&self, container: &str) -> Vec<(String, bool)> {
+        let state = self.state();
+        let endpoints = state.sandboxes.get(container).into_iter().flatten();
+        endpoints.map(|(name, endpoint)| (name.clone(), !endpoint.gateways.is_empty())).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,6 +85,10 @@ impl LinkLayer for MemoryLinks {
         Ok(())
     }
 
+    async fn bridge_names(&self) -> Result<Vec<String>> {
+        Ok(self.state().bridges.keys().cloned().collect())
+    }
+
     async fn create_sandbox(&self, container: &str) -> Result<PathBuf> {
         self.state().sandboxes.entry(container.to_owned()).or_default();
         Ok(PathBuf::from(format!("/run/netns/{container}")))
@@ -75,26 +102,80 @@ impl LinkLayer for MemoryLinks {
         if !state.bridges.contains_key(&endpoint.bridge) {
             return Err(EngineError::system(format!("Bridge {} does not exist", endpoint.bridge)));
         }
-        if state.sandboxes.values().flatten().any(|other| other.address == endpoint.address) {
-            return Err(EngineError::system(format!("Address {} is in use", endpoint.address)));
+        let mut others = state.sandboxes.values().flat_map(BTreeMap::values);
+        if others.any(|other| other.addresses.iter().any(|address| endpoint.addresses.contains(address))) {
+            return Err(EngineError::system(format!("Address {:?} is in use", endpoint.addresses)));
         }
         match state.sandboxes.get_mut(container) {
-            Some(slot @ None) => {
-                *slot = Some(endpoint.clone());
+            Some(interfaces) if !interfaces.contains_key(&endpoint.interface) => {
+                interfaces.insert(endpoint.interface.clone(), endpoint.clone());
                 Ok(())
             }
-            Some(Some(_)) => Err(EngineError::system(format!("Container {container} is joined already"))),
+            Some(_) => Err(EngineError::system(format!("Container {container} is joined already"))),
             None => Err(EngineError::system(format!("Container {container} has no sandbox"))),
         }
     }
 
+    async fn unplug(&self, container: &str, interface: &str) -> Result<()> {
+        if let Some(interfaces) = self.state().sandboxes.get_mut(container) {
+            interfaces.remove(interface);
+        }
+        Ok(())
+    }
+
+    async fn route(&self, container: &str, interface: &str, gateways: &[IpAddr]) -> Result<()> {
+        let mut state = self.state();
+        let Some(interfaces) = state.sandboxes.get_mut(container) else {
+            return Err(EngineError::system(format!("Container {container} has no sandbox")));
+        };
+        for (name, endpoint) in interfaces {
+            endpoint.gateways = if name == interface { gateways.to_vec() } else { Vec::new() };
+        }
+        Ok(())
+    }
+
     async fn remove_sandbox(&self, container: &str) -> Result<()> {
-        self.state().sandboxes.remove(container);
+        let mut state = self.state();
+        state.sandboxes.remove(container);
+        state.named.remove(container);
         Ok(())
     }
 
     async fn sandbox_ids(&self) -> Result<Vec<String>> {
         Ok(self.sandboxes())
+    }
+
+    async fn serve_names(&self, container: &str, _names: Arc<dyn Names>) -> Result<()> {
+        self.state().named.insert(container.to_owned());
+        Ok(())
+    }
+
+    async fn reserve_port(&self, port: &PortSpec) -> Result<bool> {
+        let mut state = self.state();
+        if state.busy.contains(&port.host.port()) {
+            return Ok(false);
+        }
+        assert!(state.reserved.insert(*port), "{port:?} is reserved twice");
+        Ok(true)
+    }
+
+    async fn open_ports(&self, ports: &[PortSpec]) -> Result<()> {
+        let mut state = self.state();
+        assert!(ports.iter().all(|port| state.reserved.contains(port)), "opened without reservation");
+        state.open.extend(ports);
+        Ok(())
+    }
+
+    async fn close_ports(&self, ports: &[PortSpec]) -> Result<()> {
+        let mut state = self.state();
+        state.open.retain(|port| !ports.contains(port));
+        state.reserved.retain(|port| !ports.contains(port));
+        Ok(())
+    }
+
+    async fn restore_ports(&self, ports: &[PortSpec]) -> Result<()> {
+        self.state().open = ports.iter().copied().collect();
+        Ok(())
     }
 
     async fn host_resolvers(&self) -> Result<(Vec<String>, Vec<String>)> {

@@ -13,6 +13,13 @@ pub(super) fn of_this_host() -> (Vec<String>, Vec<String>) {
     choose(&read("/etc/resolv.conf"), || read(BEHIND_THE_STUB))
 }
 
+/// The servers that the engine itself asks, those on this host's loopback included.
+pub(super) fn of_the_engine() -> Vec<IpAddr> {
+    let own = parse(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default()).0;
+    let own: Vec<IpAddr> = own.iter().filter_map(|server| server.parse().ok()).collect();
+    if own.is_empty() { PUBLIC.iter().filter_map(|server| server.parse().ok()).collect() } else { own }
+}
+
 fn choose(own: &str, behind: impl FnOnce() -> String) -> (Vec<String>, Vec<String>) {
     let (mut servers, mut search) = parse(own);
     if servers.iter().all(|server| is_loopback(server)) {

@@ -5,15 +5,20 @@ use super::{
     session::{Session, inside},
 };
 use engine::ports::EndpointSpec;
+use futures_util::TryStreamExt;
 use nix::libc;
 use rtnetlink::{
-    LinkUnspec, LinkVeth, RouteMessageBuilder,
-    packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+    LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        address::AddressHeaderFlags,
+        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+        route::RouteMessage,
+    },
 };
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
-    net::{IpAddr, Ipv4Addr},
+    fs::{self, File},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsRawFd,
     path::Path,
 };
@@ -48,7 +53,19 @@ pub(super) async fn plug(sandbox: &Path, container: &str, endpoint: &EndpointSpe
         }
         other => other?,
     }
-    let configured = configure(sandbox, endpoint).await;
+    let configured = async {
+        if endpoint.isolated {
+            let index = session.index(&name).await?;
+            session
+                .handle
+                .link()
+                .set_port(LinkBridgePort::new(index).isolated(true).build())
+                .execute()
+                .await?;
+        }
+        configure(sandbox, endpoint).await
+    };
+    let configured = configured.await;
     if configured.is_err() {
         // The first error is the one that says what is wrong.
         let _left = session.remove_link(&name).await;
@@ -56,21 +73,73 @@ pub(super) async fn plug(sandbox: &Path, container: &str, endpoint: &EndpointSpe
     configured
 }
 
+/// Pulls the cable. `Ok` when there is none.
+pub(super) async fn unplug(container: &str, interface: &str) -> Result<(), LinkError> {
+    Session::open()?.remove_link(&host_name(container, interface)).await
+}
+
 async fn configure(sandbox: &Path, endpoint: &EndpointSpec) -> Result<(), LinkError> {
     let endpoint = endpoint.clone();
     inside(sandbox, async move |session: Session| {
         let index = session.index(&endpoint.interface).await?;
-        session.handle.address().add(index, IpAddr::V4(endpoint.address), endpoint.prefix).execute().await?;
-        session.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
-        let default =
-            RouteMessageBuilder::<Ipv4Addr>::new().gateway(endpoint.gateway).output_interface(index).build();
-        // A second network's gateway does not replace the first's.
-        match session.handle.route().add(default).execute().await.map_err(LinkError::from) {
-            Err(error) if error.errno() == Some(libc::EEXIST) => Ok(()),
-            other => other,
+        if endpoint.addresses.iter().any(|(address, _)| address.is_ipv6()) {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", endpoint.interface), "0")?;
         }
+        for (address, prefix) in &endpoint.addresses {
+            let mut add = session.handle.address().add(index, *address, *prefix);
+            if address.is_ipv6() {
+                add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+            }
+            add.execute().await?;
+        }
+        session.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
+        for gateway in &endpoint.gateways {
+            session.handle.route().add(default_route(*gateway, index)).execute().await?;
+        }
+        Ok(())
     })
     .await
+}
+
+/// Makes these the default routes of the sandbox, instead of what there is.
+pub(super) async fn route(sandbox: &Path, interface: &str, gateways: &[IpAddr]) -> Result<(), LinkError> {
+    let (interface, gateways) = (interface.to_owned(), gateways.to_vec());
+    inside(sandbox, async move |session: Session| {
+        let index = session.index(&interface).await?;
+        for request in
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+        {
+            let routes: Vec<RouteMessage> =
+                session.handle.route().get(request).execute().try_collect().await?;
+            for old in routes.into_iter().filter(is_default) {
+                session.handle.route().del(old).execute().await?;
+            }
+        }
+        for gateway in gateways {
+            session.handle.route().add(default_route(gateway, index)).execute().await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn is_default(route: &RouteMessage) -> bool {
+    use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteType};
+    route.header.destination_prefix_length == 0
+        && route.header.table == RouteHeader::RT_TABLE_MAIN
+        && route.header.kind == RouteType::Unicast
+        && route.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Gateway(_)))
+}
+
+fn default_route(gateway: IpAddr, index: u32) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => {
+            RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build()
+        }
+        IpAddr::V6(gateway) => {
+            RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(index).build()
+        }
+    }
 }
 
 /// The same for the same container and interface, so that a leftover is recognised.

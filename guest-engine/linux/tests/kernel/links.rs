@@ -34,17 +34,23 @@ fn inside<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'sta
 }
 
 fn bridge(name: &str, third: u8, masquerade: bool) -> BridgeSpec {
-    BridgeSpec { name: name.to_owned(), gateway: Ipv4Addr::new(10, 99, third, 1), prefix: 24, masquerade }
+    BridgeSpec {
+        name: name.to_owned(),
+        addresses: vec![(Ipv4Addr::new(10, 99, third, 1).into(), 24)],
+        masquerade,
+        internal: false,
+        mtu: None,
+    }
 }
 
 fn endpoint(bridge: &str, third: u8, last: u8) -> EndpointSpec {
     EndpointSpec {
         bridge: bridge.to_owned(),
         interface: "eth0".to_owned(),
-        address: Ipv4Addr::new(10, 99, third, last),
-        prefix: 24,
-        gateway: Ipv4Addr::new(10, 99, third, 1),
+        addresses: vec![(Ipv4Addr::new(10, 99, third, last).into(), 24)],
+        gateways: vec![Ipv4Addr::new(10, 99, third, 1).into()],
         mac: [0x02, 0x42, 10, 99, third, last],
+        isolated: false,
     }
 }
 
@@ -52,7 +58,7 @@ fn endpoint(bridge: &str, third: u8, last: u8) -> EndpointSpec {
 fn seen_source(from: &Path, to: &Path, address: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = inside(to, move || {
         let socket = UdpSocket::bind((address, 5000)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         socket
     });
     inside(from, move || {
@@ -76,17 +82,58 @@ async fn two_containers(links: &NetlinkLinks) -> (PathBuf, PathBuf) {
     (a, b)
 }
 
+/// An interface that is none of the engine's: the world outside.
+fn outside(address: Ipv4Addr) -> PathBuf {
+    let ip = |args: &str| {
+        let status = std::process::Command::new("ip").args(args.split(' ')).status().unwrap();
+        assert!(status.success(), "ip {args}");
+    };
+    let [a, b, c, _] = address.octets();
+    ip("link add out0 type veth peer name out1");
+    ip(&format!("addr add {a}.{b}.{c}.1/24 dev out0"));
+    ip("link set out0 up");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        sender.send(format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid())).unwrap();
+        // Lives as long as the test's process.
+        thread::park();
+    });
+    let path = PathBuf::from(receiver.recv().unwrap());
+    ip(&format!(
+        "link set out1 netns {}",
+        path.parent().unwrap().parent().unwrap().file_name().unwrap().display()
+    ));
+    inside(&path, move || {
+        let ip = |args: &str| {
+            assert!(
+                std::process::Command::new("ip").args(args.split(' ')).status().unwrap().success(),
+                "{args}"
+            );
+        };
+        ip(&format!("addr add {address}/24 dev out1"));
+        ip("link set out1 up");
+        ip(&format!("route add default via {a}.{b}.{c}.1"));
+    });
+    path
+}
+
 #[test]
 fn containers_reach_the_world_masqueraded_and_only_where_asked() {
     isolated(async |links| {
         let (a, b) = two_containers(&links).await;
-        assert_eq!(seen_source(&a, &b, Ipv4Addr::new(10, 99, 2, 2)), Some(Ipv4Addr::new(10, 99, 2, 1)));
-        assert_eq!(seen_source(&b, &a, Ipv4Addr::new(10, 99, 1, 2)), Some(Ipv4Addr::new(10, 99, 2, 2)));
+        let world = Ipv4Addr::new(10, 99, 9, 9);
+        let outside = outside(world);
+        assert_eq!(seen_source(&a, &outside, world), Some(Ipv4Addr::new(10, 99, 9, 1)));
+        assert_eq!(seen_source(&b, &outside, world), Some(Ipv4Addr::new(10, 99, 2, 2)));
         // Changed in place, and repeated.
         for _ in 0..2 {
             links.ensure_bridge(&bridge("br-a", 1, false)).await.unwrap();
         }
-        assert_eq!(seen_source(&a, &b, Ipv4Addr::new(10, 99, 2, 2)), Some(Ipv4Addr::new(10, 99, 1, 2)));
+        assert_eq!(seen_source(&a, &outside, world), Some(Ipv4Addr::new(10, 99, 1, 2)));
+        // Networks do not see each other, and nobody sees what is not published.
+        assert_eq!(seen_source(&a, &b, Ipv4Addr::new(10, 99, 2, 2)), None);
+        assert_eq!(seen_source(&outside, &b, Ipv4Addr::new(10, 99, 2, 2)), None);
         // Loopback is up.
         inside(&a, || UdpSocket::bind("127.0.0.1:0").unwrap().connect("127.0.0.1:9").unwrap());
         let routes = links.host_routes().await.unwrap();

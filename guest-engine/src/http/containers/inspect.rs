@@ -1,6 +1,6 @@
 //! GET /containers/{id}/json.
 
-use super::wire;
+use super::{network_wire, wire};
 use crate::http::{error::Result, query::Query, state::AppState};
 use axum::{
     Json,
@@ -66,6 +66,6 @@ fn to_json(snapshot: &Snapshot) -> Value {
         "GraphDriver": { "Name": "overlay2", "Data": {} },
         "Mounts": wire::mounts(record),
         "Config": wire::config(record),
-        "NetworkSettings": wire::network_settings(record),
+        "NetworkSettings": network_wire::network_settings(record),
     })
 }

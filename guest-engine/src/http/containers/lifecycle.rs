@@ -173,7 +173,9 @@ pub(super) async fn remove(
     query: Query,
 ) -> Result<StatusCode> {
     if query.flag("link") {
-        return Err(ApiError::not_implemented("Links between containers are not supported by this engine"));
+        return Err(ApiError::not_implemented(
+            "Removing a link between containers is not supported by this engine",
+        ));
     }
     app.engine.containers.remove(&id, query.flag("force")).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -196,7 +198,7 @@ pub(super) async fn prune(State(app): State<AppState>, query: Query) -> Result<J
 }
 
 /// A point in time: seconds since the epoch, RFC 3339, or a Go duration before now (`1h30m`).
-fn moment(text: &str) -> Result<SystemTime> {
+pub(in crate::http) fn moment(text: &str) -> Result<SystemTime> {
     let invalid = || ApiError::bad_request(format!("invalid filter 'until={text}'"));
     if let Some(moment) = super::logs::unix_time(text) {
         return Ok(moment.into());

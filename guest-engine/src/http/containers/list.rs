@@ -1,6 +1,6 @@
 //! GET /containers/json.
 
-use super::{inspect::sizes, wire};
+use super::{inspect::sizes, network_wire, wire};
 use crate::http::{error::Result, filters::Filters, query::Query, state::AppState};
 use axum::{Json, extract::State};
 use engine::container::{ListFilter, Listed};
@@ -60,12 +60,12 @@ fn to_json(listed: &Listed) -> Value {
         "ImageID": record.image_id,
         "Command": command_text(&record.command()),
         "Created": wire::unix(record.created),
-        "Ports": if record.state.status.has_process() { ports(record.config.exposed_ports.as_deref()) } else { json!([]) },
+        "Ports": network_wire::port_list(record),
         "Labels": record.config.labels.clone().unwrap_or_default(),
         "State": record.state.status.as_str(),
         "Status": listed.status,
         "HostConfig": { "NetworkMode": record.host.network_mode.as_deref().unwrap_or("bridge") },
-        "NetworkSettings": { "Networks": wire::networks(record) },
+        "NetworkSettings": { "Networks": network_wire::networks(record) },
         "Mounts": wire::mounts(record),
     })
 }
@@ -78,18 +78,6 @@ fn command_text(command: &[String]) -> String {
     command.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// What is exposed but not published.
-fn ports(exposed: Option<&[String]>) -> Value {
-    exposed
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|port| {
-            let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-            number.parse::<u16>().ok().map(|number| json!({ "PrivatePort": number, "Type": kind }))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +87,5 @@ mod tests {
         let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(command_text(&words(&["sh", "-c", "echo hi"])), "sh -c 'echo hi'");
         assert_eq!(command_text(&words(&["true"])), "true");
-        assert_eq!(ports(Some(&words(&["80/tcp", "x"]))), json!([{ "PrivatePort": 80, "Type": "tcp" }]));
     }
 }

@@ -1,13 +1,10 @@
 //! Containers as dockerd writes them: every key that its answers have is there, empty where there is
 //! nothing, because clients in dynamic languages index without asking.
 
-use engine::{
-    container::{Health, ProbeResult, Record, Status, mounts::MountKind},
-    network::{Endpoint, NetworkMode},
-};
+use engine::container::{Health, ProbeResult, Record, Status, mounts::MountKind};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::SystemTime;
 
 /// Go's zero time.
@@ -71,70 +68,6 @@ fn completed(value: &impl Serialize, mut absent: Value) -> Value {
         all.extend(set);
     }
     absent
-}
-
-/// `NetworkSettings.Networks`: the container's networks by name.
-pub(super) fn networks(record: &Record) -> Value {
-    let mode = NetworkMode::parse(record.host.network_mode.as_deref().unwrap_or_default());
-    let Ok(mode) = mode else { return json!({}) };
-    if matches!(mode, NetworkMode::Container(_)) {
-        return json!({});
-    }
-    let name = mode.as_text();
-    let asked = record.endpoints.get(&name).or_else(|| record.endpoints.get("default"));
-    let mut networks = Map::new();
-    networks.insert(name, endpoint(record.endpoint.as_ref(), asked));
-    Value::Object(networks)
-}
-
-fn endpoint(endpoint: Option<&Endpoint>, asked: Option<&bollard_stubs::models::EndpointSettings>) -> Value {
-    let text = |value: Option<String>| value.unwrap_or_default();
-    json!({
-        "IPAMConfig": asked.and_then(|a| a.ipam_config.as_ref()),
-        "Links": asked.and_then(|a| a.links.as_ref()),
-        "Aliases": asked.and_then(|a| a.aliases.as_ref()),
-        "DriverOpts": asked.and_then(|a| a.driver_opts.as_ref()),
-        "MacAddress": text(endpoint.map(|e| e.mac.clone())),
-        "NetworkID": text(endpoint.map(|e| e.network_id.clone())),
-        "EndpointID": text(endpoint.map(|e| e.endpoint_id.clone())),
-        "Gateway": text(endpoint.and_then(|e| e.gateway).map(|a| a.to_string())),
-        "IPAddress": text(endpoint.and_then(|e| e.address).map(|a| a.to_string())),
-        "IPPrefixLen": endpoint.map_or(0, |e| e.prefix),
-        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
-    })
-}
-
-/// `NetworkSettings` of inspect, with the fields of the default bridge at its top as before API 1.52.
-pub(super) fn network_settings(record: &Record) -> Value {
-    let networks = networks(record);
-    let on_bridge = networks.get("bridge").cloned().unwrap_or_else(|| endpoint(None, None));
-    let mut ports = Map::new();
-    if record.state.status.has_process() {
-        for port in record.config.exposed_ports.iter().flatten() {
-            ports.insert(port.clone(), Value::Null);
-        }
-    }
-    let sandboxed = record.state.status.has_process() && record.endpoint.is_some();
-    let mut settings = json!({
-        "Bridge": "",
-        "SandboxID": if sandboxed { record.id.as_str() } else { "" },
-        "SandboxKey": "",
-        "Ports": ports, "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": null, "SecondaryIPv6Addresses": null, "Networks": networks,
-    });
-    for key in [
-        "EndpointID",
-        "Gateway",
-        "GlobalIPv6Address",
-        "GlobalIPv6PrefixLen",
-        "IPAddress",
-        "IPPrefixLen",
-        "IPv6Gateway",
-        "MacAddress",
-    ] {
-        settings[key] = on_bridge[key].clone();
-    }
-    settings
 }
 
 /// `State` of inspect.

@@ -135,6 +135,7 @@ mod tests {
             pid: Namespace::Private,
             ipc: Namespace::Private,
             writable: Vec::new(),
+            links: Vec::new(),
         };
         all(&record, &around)
             .unwrap()
