@@ -16,6 +16,7 @@
 mod client;
 mod lock;
 mod port;
+mod ports;
 mod protocol;
 mod seed;
 mod server;
@@ -290,6 +291,7 @@ async fn bring_up_and_serve(
     };
     tokio::select! {
         () = tunnel.serve(endpoints.api, endpoints.door.as_ref()) => {}
+        () = ports::keep(tunnel) => {}
         () = downfall => {}
     }
 }

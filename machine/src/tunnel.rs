@@ -12,6 +12,7 @@
 //! `docker logs -f` would stop every other client of the machine.
 
 mod forward;
+mod lines;
 mod local;
 mod ping;
 mod pool;
@@ -20,9 +21,14 @@ mod tls;
 pub use tls::Door;
 
 use crate::ssh::{Connector, SshError};
+pub(crate) use lines::Lines;
 use pool::Pool;
-use std::{io, sync::Arc, time::Duration};
-use tokio::{net::UnixListener, task::JoinSet, time::sleep};
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpStream, UnixListener},
+    task::JoinSet,
+    time::sleep,
+};
 
 /// The engine did not answer as it should.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,19 @@ impl Tunnel {
         let connection = self.pool.take().await?;
         self.pool.give_back(connection);
         Ok(())
+    }
+
+    /// Talks to the unix socket `target` inside the machine.
+    pub(crate) async fn converse(&self, target: &str) -> Result<Lines, SshError> {
+        Lines::open(&self.pool, target).await
+    }
+
+    /// Carries `client` to a TCP address as the machine sees it. Returns when both ends are done.
+    pub(crate) async fn carry(&self, client: TcpStream, target: SocketAddr) -> Result<(), SshError> {
+        let watched = client.as_fd().try_clone_to_owned();
+        let (input, output) = client.into_split();
+        let client = forward::Client { input, output, gone: forward::hung_up(watched) };
+        forward::forward_to_address(client, &self.pool, target).await
     }
 
     /// Whether the machine's SSH server was reached in the last while: `None`, or how long it has not

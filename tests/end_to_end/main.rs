@@ -3,5 +3,6 @@
 mod crash;
 mod isolation;
 mod lifecycle;
+mod ports;
 mod refusals;
 mod tunnel;

@@ -37,9 +37,9 @@ fn every_refusal_is_a_status_and_a_message() -> Result<()> {
 #[test]
 fn what_is_not_honoured_yet_is_refused_by_name() -> Result<()> {
     let engine = NativeEngine::with_busybox()?;
-    let ports = engine.docker(&["run", "--rm", "-p", "8080:80", "busybox", "true"])?;
+    let ports = engine.docker(&["run", "--rm", "-p", "8080:80/sctp", "busybox", "true"])?;
     assert_ne!(ports.code, 0);
-    assert!(ports.stderr.to_lowercase().contains("port"), "{}", ports.stderr);
+    assert!(ports.stderr.contains("Publishing SCTP ports is not supported"), "{}", ports.stderr);
     assert_eq!(engine.docker(&["ps", "-aq"])?.ok()?, "", "nothing half-made");
     Ok(())
 }

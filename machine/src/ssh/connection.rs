@@ -7,7 +7,7 @@ use russh::{
     client::{self, Msg},
     keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
 };
-use std::{borrow::Cow, fmt, path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::watch,
@@ -111,17 +111,15 @@ impl Connection {
     /// Opens a channel to a unix socket inside the machine. [`SshError::Target`] when nothing listens
     /// there: worth a retry on the same connection.
     pub async fn open_socket(&self, path: &str) -> Result<Channel<Msg>, SshError> {
-        match timeout(REQUEST_LIMIT, self.handle.channel_open_direct_streamlocal(path)).await {
-            Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
-                Err(SshError::Target { target: path.to_owned() })
-            }
-            Ok(Err(russh::Error::ChannelOpenFailure(_))) => {
-                Err(SshError::Denied { what: "to open a channel" })
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(SshError::Timeout { what: "Opening a channel", limit: REQUEST_LIMIT }),
-        }
+        let opening = self.handle.channel_open_direct_streamlocal(path);
+        opened(timeout(REQUEST_LIMIT, opening).await, path)
+    }
+
+    /// Opens a channel to a TCP address as the machine sees it.
+    pub async fn open_address(&self, target: SocketAddr) -> Result<Channel<Msg>, SshError> {
+        let (host, port) = (target.ip().to_string(), u32::from(target.port()));
+        let opening = self.handle.channel_open_direct_tcpip(host, port, "127.0.0.1", 0);
+        opened(timeout(REQUEST_LIMIT, opening).await, &target.to_string())
     }
 
     /// Opens a channel for a command or a shell.
@@ -189,5 +187,20 @@ fn config() -> client::Config {
             ..Preferred::DEFAULT
         },
         ..client::Config::default()
+    }
+}
+
+fn opened(
+    result: Result<Result<Channel<Msg>, russh::Error>, tokio::time::error::Elapsed>,
+    target: &str,
+) -> Result<Channel<Msg>, SshError> {
+    match result {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
+            Err(SshError::Target { target: target.to_owned() })
+        }
+        Ok(Err(russh::Error::ChannelOpenFailure(_))) => Err(SshError::Denied { what: "to open a channel" }),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(SshError::Timeout { what: "Opening a channel", limit: REQUEST_LIMIT }),
     }
 }

@@ -12,6 +12,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg}
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    net::SocketAddr,
     os::fd::OwnedFd,
     time::Duration,
 };
@@ -49,6 +50,48 @@ where
     G: Future<Output = ()>,
 {
     let (connection, channel) = open(pool, target).await?;
+    carry(client, pool, connection, channel).await;
+    Ok(())
+}
+
+/// Carries `client` to a TCP address in the machine. Nobody waits for a program that does not listen (yet).
+pub(super) async fn forward_to_address<I, O, G>(
+    client: Client<I, O, G>,
+    pool: &Pool,
+    target: SocketAddr,
+) -> Result<(), SshError>
+where
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
+    G: Future<Output = ()>,
+{
+    let mut connection = pool.take().await?;
+    let mut channel = connection.open_address(target).await;
+    // A warm connection may have died unnoticed.
+    if let Err(SshError::Lost | SshError::Timeout { .. }) = channel {
+        connection = pool.take().await?;
+        channel = connection.open_address(target).await;
+    }
+    match channel {
+        Ok(channel) => {
+            carry(client, pool, connection, channel).await;
+            Ok(())
+        }
+        Err(error) => {
+            if let SshError::Target { .. } = error {
+                pool.give_back(connection);
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn carry<I, O, G>(client: Client<I, O, G>, pool: &Pool, connection: Connection, channel: Channel<Msg>)
+where
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
+    G: Future<Output = ()>,
+{
     let (mut reader, writer) = channel.split();
     // The client is closed in there: its close must not wait for the server's.
     copy(client, &mut reader, &writer).await;
@@ -57,7 +100,6 @@ where
     } else {
         connection.close().await;
     }
-    Ok(())
 }
 
 /// A channel to `target`; waits for an engine that is just restarting.

@@ -21,15 +21,15 @@ use tokio::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-struct Scene {
-    machine: Machine,
+pub(crate) struct Scene {
+    pub(crate) machine: Machine,
     server: Server,
     seed: UnixListener,
     plan: KeeperPlan,
 }
 
 impl Scene {
-    async fn new(folder: &str) -> Self {
+    pub(crate) async fn new(folder: &str) -> Self {
         let machine = Machine::within(folder);
         let server = Server::start(&machine.keys, &machine.engine).await;
         let path = machine.root.path().join("seed.sock");
@@ -44,7 +44,7 @@ impl Scene {
         Self { machine, server, seed, plan }
     }
 
-    fn start(&self) -> JoinHandle<Result<(), KeeperError>> {
+    pub(crate) fn start(&self) -> JoinHandle<Result<(), KeeperError>> {
         tokio::spawn(keeper::run(self.plan.clone()))
     }
 
@@ -66,7 +66,7 @@ impl Scene {
     }
 
     /// A guest that has been seeded and is ready.
-    async fn ready_guest(&self) -> Guest {
+    pub(crate) async fn ready_guest(&self) -> Guest {
         let mut guest = Guest::accept(&self.seed).await;
         assert!(matches!(guest.hear().await, HostMessage::Seed(_)));
         guest.phase(Phase::Ready).await;

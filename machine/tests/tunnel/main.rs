@@ -4,6 +4,7 @@
 mod engine;
 mod guest;
 mod keeper;
+mod ports;
 mod server;
 mod session;
 mod streams;

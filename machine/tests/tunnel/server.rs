@@ -1,5 +1,6 @@
 //! An SSH server as the guest's: one key may log in, unix sockets can be reached, commands are faked.
 
+use guest_contract::paths;
 use machine::ssh::keys::{self, MachineKeys};
 use machine_drivers::{Access, SshEndpoint};
 use russh::{
@@ -134,17 +135,44 @@ impl server::Handler for Guest {
     async fn channel_open_direct_streamlocal(
         &mut self,
         channel: Channel<Msg>,
-        _socket_path: &str,
+        socket_path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        match UnixStream::connect(&self.engine).await {
+        let path = match socket_path {
+            paths::KEEPER_SOCKET => self.engine.with_file_name("keeper.sock"),
+            _ => self.engine.clone(),
+        };
+        match UnixStream::connect(path).await {
             Ok(engine) => {
                 reply.accept().await;
                 tokio::spawn(carry(channel, engine));
             }
             Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
         }
+        Ok(())
+    }
+
+    /// Every address has a program that says where it was reached and then repeats what it hears.
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        reply.accept().await;
+        let (near, far) = UnixStream::pair()?;
+        let greeting = format!("{host}:{port}\n");
+        tokio::spawn(async move {
+            let (mut input, mut output) = far.into_split();
+            output.write_all(greeting.as_bytes()).await?;
+            tokio::io::copy(&mut input, &mut output).await
+        });
+        tokio::spawn(carry(channel, near));
         Ok(())
     }
 
