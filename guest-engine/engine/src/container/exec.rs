@@ -23,6 +23,8 @@ use std::{
 
 /// How long an exec that has ended can still be inspected; clients do so after its stream has closed.
 const KEPT: Duration = Duration::from_secs(300);
+/// How much longer than its output an exec may last before its client is let go without an exit code.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// What moby puts before the OCI runtime's own sentence.
 const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed: unable to start container process: ";
 
@@ -169,8 +171,14 @@ impl Containers {
         match self.launch_exec(id, &exec, detach, size).await {
             Ok((task, streams)) => {
                 self.shared.execs.set(id, Phase::Running(task.clone()));
-                tokio::spawn(self.clone().follow_exec(id.to_owned(), exec.container.clone(), task));
-                Ok(streams.map(|streams| ExecStarted { terminal, streams }))
+                let end = tokio::spawn(self.clone().follow_exec(id.to_owned(), exec.container.clone(), task));
+                Ok(streams.map(|mut streams| {
+                    // A client asks for the exit code as soon as the output has ended.
+                    let known = stream::once(async move { drop(tokio::time::timeout(LAST_WORD, end).await) });
+                    let known = known.filter_map(|()| std::future::ready(None));
+                    streams.output = streams.output.chain(known).boxed();
+                    ExecStarted { terminal, streams }
+                }))
             }
             Err(error) => {
                 let text = error.to_string();
