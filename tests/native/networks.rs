@@ -95,7 +95,7 @@ fn several_networks_ipv6_and_internal_ones() -> Result<()> {
     assert_eq!(engine.docker(&["inspect", "-f", six, "both"])?.ok()?, "fd77::2");
     engine.docker(&["exec", "both", "ping", "-6", "-c1", "-W2", "fd77::1"])?.ok()?;
     let outside = engine.docker(&["exec", "web", "ping", "-c1", "-W1", "172.18.0.2"])?;
-    assert_ne!(outside.code, 0, "an internal network has no way out");
+    assert_ne!(outside.code, 0, "an internal network has no way out: {outside:?}");
     Ok(())
 }
 
@@ -203,5 +203,25 @@ fn links_bring_names_and_variables() -> Result<()> {
     engine.docker(&["stop", "-t", "0", "db"])?.ok()?;
     let dead = engine.docker(&["run", "--name", "late", "--link", "db", "busybox", "true"])?.fails(125)?;
     assert!(dead.contains("Cannot link to a non running container: /db AS /late/db"), "{dead}");
+    Ok(())
+}
+
+#[test]
+fn a_macvlan_network_needs_a_parent_and_names_its_containers() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine.docker(&["network", "create", "carrier"])?.ok()?;
+    let bridge = engine.docker(&["network", "inspect", "-f", "br-{{slice .Id 0 12}}", "carrier"])?.ok()?;
+    let create = ["network", "create", "-d", "macvlan", "--subnet", "10.6.0.0/24"];
+    let without = engine.docker(&[&create[..], &["lan"]].concat())?.fails(1)?;
+    assert!(without.contains("without a parent interface"), "{without}");
+    let missing = engine.docker(&[&create[..], &["-o", "parent=nope", "lan"]].concat())?.fails(1)?;
+    assert!(missing.contains("-o parent interface nope was not found on the host"), "{missing}");
+    // A bridge carries nothing before somebody is on it.
+    engine.docker(&["run", "-d", "--network", "carrier", "busybox", "sleep", "1000"])?.ok()?;
+    let parent = format!("parent={bridge}");
+    engine.docker(&[&create[..], &["-o", &parent, "lan"]].concat())?.ok()?;
+    serve(&engine, "web", &["--network", "lan"])?;
+    engine.docker(&["run", "-d", "--name", "late", "--network", "lan", "busybox", "sleep", "1000"])?.ok()?;
+    assert_eq!(fetch(&engine, "late", "http://web/")?, "web");
     Ok(())
 }

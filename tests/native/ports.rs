@@ -46,20 +46,28 @@ fn within<T: Send>(path: &str, work: impl FnOnce() -> std::io::Result<T> + Send)
     })
 }
 
+/// busybox has no server for datagrams: the test is one, inside the container.
+fn serve_datagrams(engine: &NativeEngine, container: &str) -> Result<()> {
+    let pid = engine.docker(&["inspect", "-f", "{{.State.Pid}}", container])?.ok()?;
+    let server = within(&format!("/proc/{pid}/ns/net"), || UdpSocket::bind("0.0.0.0:9"))?;
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        // A socket would keep the container's network alive.
+        while let Ok((length, client)) = server.recv_from(&mut buffer)
+            && &buffer[..length] != b"end"
+        {
+            drop(server.send_to(&buffer[..length], client));
+        }
+    });
+    Ok(())
+}
+
 #[test]
 fn datagrams_ranges_random_ports_and_all_exposed_ones() -> Result<()> {
     let engine = NativeEngine::with_busybox()?;
     engine.in_its_network(&["ip", "link", "set", "lo", "up"])?;
     engine.docker(&["run", "-d", "--name", "echo", "-p", "9000:9/udp", "busybox", "sleep", "1000"])?.ok()?;
-    // busybox has no server for datagrams: the test is one, inside the container.
-    let pid = engine.docker(&["inspect", "-f", "{{.State.Pid}}", "echo"])?.ok()?;
-    let server = within(&format!("/proc/{pid}/ns/net"), || UdpSocket::bind("0.0.0.0:9"))?;
-    std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        while let Ok((length, client)) = server.recv_from(&mut buffer) {
-            drop(server.send_to(&buffer[..length], client));
-        }
-    });
+    serve_datagrams(&engine, "echo")?;
     let own = format!("/proc/{}/ns/net", engine.pid().unwrap_or_default());
     for (local, address) in [("127.0.0.1:0", "127.0.0.1:9000"), ("[::1]:0", "[::1]:9000")] {
         let client = within(&own, || UdpSocket::bind(local))?;
@@ -71,6 +79,22 @@ fn datagrams_ranges_random_ports_and_all_exposed_ones() -> Result<()> {
             Ok(client.recv(&mut answer).is_ok_and(|length| &answer[..length] == b"ping"))
         })?;
     }
+    // Another container at another address takes over, from a client that never pauses.
+    let client = within(&own, || UdpSocket::bind("127.0.0.1:0"))?;
+    client.set_read_timeout(Some(Duration::from_secs(1)))?;
+    client.connect("127.0.0.1:9000")?;
+    let answers = || -> Result<bool> {
+        client.send(b"ping")?;
+        Ok(client.recv(&mut [0; 8]).is_ok())
+    };
+    eventually("The first container answers", answers)?;
+    client.send(b"end")?;
+    engine.docker(&["rm", "-f", "echo"])?.ok()?;
+    assert!(!answers()?, "nobody is there");
+    engine.docker(&["run", "-d", "--name", "filler", "busybox", "sleep", "1000"])?.ok()?;
+    engine.docker(&["run", "-d", "--name", "other", "-p", "9000:9/udp", "busybox", "sleep", "1000"])?.ok()?;
+    serve_datagrams(&engine, "other")?;
+    eventually("The second container answers", answers)?;
     serve(&engine, "range", &["-p", "7000-7001:80-81", "-p", "127.0.0.1::82/udp"])?;
     let ports = engine.docker(&["port", "range"])?.ok()?;
     for expected in ["80/tcp -> 0.0.0.0:7000", "81/tcp -> [::]:7001", "82/udp -> 127.0.0.1:"] {

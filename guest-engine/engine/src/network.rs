@@ -159,10 +159,8 @@ impl Networks {
     /// Makes a network of the user's. On failure nothing is left.
     pub async fn create(&self, request: NetworkCreateRequest) -> Result<Arc<Definition>> {
         request::check(&request)?;
-        let driver = match request.driver.as_deref().unwrap_or_default() {
-            "" | "default" | "bridge" => Driver::Bridge,
-            other => return Err(no_driver(other)),
-        };
+        let driver = request.driver.as_deref().unwrap_or_default();
+        let driver = Driver::of_users(driver).ok_or_else(|| no_driver(driver))?;
         let routes = host_routes(self.links.as_ref()).await?;
         let definition = self.state().define(request, driver, &routes, &self.site)?;
         let made = async {
@@ -244,8 +242,10 @@ impl Networks {
 
     /// Makes the network's bridge unless that has been done.
     async fn ensure(&self, definition: &Definition) -> Result<()> {
-        if definition.driver != Driver::Bridge {
-            return Ok(());
+        match definition.driver {
+            Driver::Bridge => {}
+            Driver::Host | Driver::Null => return Ok(()),
+            Driver::Macvlan | Driver::Ipvlan => return self.check_parent(definition).await,
         }
         let ready = self.state().by_id(&definition.id)?.ready.clone();
         let bridge = BridgeSpec {
@@ -256,6 +256,23 @@ impl Networks {
             mtu: definition.mtu(),
         };
         ready.get_or_try_init(|| self.links.ensure_bridge(&bridge)).await.map(|_| ())
+    }
+
+    /// The driver's part of the host must be there.
+    async fn check_parent(&self, definition: &Definition) -> Result<()> {
+        let (driver, parent) = (definition.driver.as_str(), definition.parent());
+        definition.plug()?;
+        if parent.is_empty() {
+            return Err(EngineError::not_implemented(format!(
+                "A {driver} network without a parent interface (-o parent=eth0) is not supported by this engine"
+            )));
+        }
+        if !self.links.has_interface(parent).await? {
+            return Err(EngineError::invalid(format!(
+                "-o parent interface {parent} was not found on the host"
+            )));
+        }
+        Ok(())
     }
 
     async fn remove_bridge(&self, definition: &Definition) {
@@ -353,10 +370,15 @@ impl State {
             options: request.options.unwrap_or_default().into_iter().collect(),
             labels: request.labels.unwrap_or_default().into_iter().collect(),
             ipam_options: ipam.options.unwrap_or_default().into_iter().collect(),
-            plans: self.choose_plans(asked, ipv6, routes, site)?,
+            plans: self.choose_plans(driver, asked, ipv6, routes, site)?,
         };
         let interface = definition.interface();
-        if let Some(other) = self.networks.values().find(|n| n.definition.interface() == interface) {
+        let same = |other: &&Network| {
+            driver == Driver::Bridge
+                && other.definition.driver == Driver::Bridge
+                && other.definition.interface() == interface
+        };
+        if let Some(other) = self.networks.values().find(same) {
             return Err(EngineError::new(
                 ErrorKind::Forbidden,
                 format!(
@@ -372,6 +394,7 @@ impl State {
     /// The subnets of a new network: those asked for when they are free, else the next free ones.
     fn choose_plans(
         &self,
+        driver: Driver,
         asked: Vec<request::AskedPlan>,
         ipv6: bool,
         routes: &[Subnet],
@@ -389,7 +412,7 @@ impl State {
         if ipv4.len() > 1 || other.len() > 1 {
             return Err(EngineError::new(
                 ErrorKind::Forbidden,
-                "bridge driver doesn't support multiple subnets",
+                format!("{} driver doesn't support multiple subnets", driver.as_str()),
             ));
         }
         taken.extend(routes);

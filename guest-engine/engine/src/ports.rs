@@ -10,7 +10,7 @@ pub mod seccomp;
 
 pub use host_ports::{HostPorts, NoHost};
 pub use layers::{LayerInfo, LayerStore, Located, PathKind};
-pub use links::{BridgeSpec, EndpointSpec, LinkLayer, PortSpec, Protocol};
+pub use links::{BridgeSpec, EndpointSpec, LinkLayer, MacvlanMode, Plug, PortSpec, Protocol};
 pub use log::{
     Delivery, FluentdSink, GelfCompression, GelfSink, LogFile, LogFormat, LogPlan, LogServer, LogSink,
     LogTrust, SyslogFormat, SyslogSink,

@@ -4,19 +4,20 @@
 //! a thread that enters it and ends there; the engine's own threads never leave theirs.
 
 mod bridge;
+mod flows;
 mod listener;
 mod names;
+mod plug;
 mod resolvers;
 mod sandbox;
 mod session;
-mod veth;
 
 use crate::{nftables, runtime::safe_name};
 use async_trait::async_trait;
 use engine::{
     EngineError,
     error::Result,
-    ports::{BridgeSpec, EndpointSpec, LinkLayer, Names, PortSpec},
+    ports::{BridgeSpec, EndpointSpec, LinkLayer, Names, Plug, PortSpec, Protocol},
 };
 use listener::Listener;
 use names::NameServer;
@@ -131,21 +132,31 @@ impl LinkLayer for NetlinkLinks {
 
     async fn join(&self, container: &str, endpoint: &EndpointSpec) -> Result<()> {
         let path = self.sandbox(container)?;
-        veth::plug(&path, container, endpoint).await.map_err(|error| {
-            EngineError::system(format!("Could not plug the container into {}", endpoint.bridge))
-                .because(error)
+        plug::plug(&path, container, endpoint).await.map_err(|error| {
+            let name = match &endpoint.plug {
+                Plug::Bridge { name, .. } => name,
+                Plug::Macvlan { parent, .. } | Plug::Ipvlan { parent, .. } => parent,
+            };
+            EngineError::system(format!("Could not plug the container into {name}")).because(error)
         })
     }
 
+    async fn has_interface(&self, name: &str) -> Result<bool> {
+        plug::interface_exists(name)
+            .await
+            .map_err(|error| EngineError::system("Could not look for an interface").because(error))
+    }
+
     async fn unplug(&self, container: &str, interface: &str) -> Result<()> {
-        veth::unplug(container, interface)
+        let path = self.sandbox(container)?;
+        plug::unplug(&path, container, interface)
             .await
             .map_err(|error| EngineError::system(format!("Could not unplug {interface}")).because(error))
     }
 
     async fn route(&self, container: &str, interface: &str, gateways: &[IpAddr]) -> Result<()> {
         let path = self.sandbox(container)?;
-        veth::route(&path, interface, gateways)
+        plug::route(&path, interface, gateways)
             .await
             .map_err(|error| EngineError::system("Could not change the default route").because(error))
     }
@@ -209,7 +220,9 @@ impl LinkLayer for NetlinkLinks {
         }
         nftables::close(ports)
             .await
-            .map_err(|error| EngineError::system("Could not close published ports").because(error))
+            .map_err(|error| EngineError::system("Could not close published ports").because(error))?;
+        forget_flows(ports);
+        Ok(())
     }
 
     async fn restore_ports(&self, ports: &[PortSpec]) -> Result<()> {
@@ -229,6 +242,15 @@ impl LinkLayer for NetlinkLinks {
         session::routes()
             .await
             .map_err(|error| EngineError::system("Could not read the routes").because(error))
+    }
+}
+
+/// What is on its way to these ports is decided anew.
+fn forget_flows(ports: &[PortSpec]) {
+    for port in ports.iter().filter(|port| port.protocol == Protocol::Udp && port.host.is_ipv4()) {
+        if let Err(error) = flows::forget_datagrams(port.host.port()) {
+            tracing::debug!(%error, port = %port.host, "Flows to a closed port stay known for a while");
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a network is, as it is kept on disk: its identity, addresses and options.
 
 use super::subnet::Subnet;
-use crate::error::{EngineError, ErrorKind, Result};
+use crate::{
+    error::{EngineError, ErrorKind, Result},
+    ports::links::{MacvlanMode, Plug},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
@@ -17,15 +20,34 @@ pub enum Driver {
     Bridge,
     Host,
     Null,
+    Macvlan,
+    Ipvlan,
 }
 
 impl Driver {
+    /// The driver of this name that users may make networks of.
+    pub(super) fn of_users(name: &str) -> Option<Self> {
+        match name {
+            "" | "default" | "bridge" => Some(Self::Bridge),
+            "macvlan" => Some(Self::Macvlan),
+            "ipvlan" => Some(Self::Ipvlan),
+            _ => None,
+        }
+    }
+
+    /// Whether containers get interfaces of their own on it.
+    pub(super) fn has_interfaces(self) -> bool {
+        !matches!(self, Self::Host | Self::Null)
+    }
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
             Self::Host => "host",
             Self::Null => "null",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
         }
     }
 }
@@ -71,7 +93,7 @@ impl Definition {
 
     /// Whether containers on it find each other by name.
     pub fn has_names(&self) -> bool {
-        self.driver == Driver::Bridge && !self.is_predefined()
+        !self.is_predefined()
     }
 
     /// Name of the bridge's interface.
@@ -79,6 +101,39 @@ impl Definition {
         match self.option("name") {
             Some(name) => name.to_owned(),
             None => format!("br-{}", crate::id::short(&self.id)),
+        }
+    }
+
+    /// The host's interface that it is a part of; only macvlan and ipvlan have one.
+    pub(super) fn parent(&self) -> &str {
+        self.options.get("parent").map_or("", String::as_str)
+    }
+
+    /// How a container is plugged into it.
+    pub(super) fn plug(&self) -> Result<Plug> {
+        let mode = |key: &str| self.options.get(key).map_or("", String::as_str);
+        let parent = self.parent().to_owned();
+        let unknown = |what: &str, mode: &str| {
+            Err(EngineError::invalid(format!(
+                "requested {what} mode '{mode}' is not valid, see the documentation"
+            )))
+        };
+        match self.driver {
+            Driver::Macvlan => match mode("macvlan_mode") {
+                "" | "bridge" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Bridge }),
+                "private" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Private }),
+                "vepa" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Vepa }),
+                "passthru" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Passthru }),
+                other => unknown("macvlan", other),
+            },
+            Driver::Ipvlan => match mode("ipvlan_mode") {
+                "" | "l2" => Ok(Plug::Ipvlan { parent, routed: false }),
+                "l3" => Ok(Plug::Ipvlan { parent, routed: true }),
+                other => unknown("ipvlan", other),
+            },
+            Driver::Bridge | Driver::Host | Driver::Null => {
+                Ok(Plug::Bridge { name: self.interface(), isolated: !self.inter_container() })
+            }
         }
     }
 

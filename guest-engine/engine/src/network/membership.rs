@@ -1,6 +1,6 @@
 //! Containers on networks: joining at start, leaving at the end, and both by hand in between.
 
-use super::{Definition, Driver, Member, NetworkMode, Networks, Sandbox, State, directory::Directory};
+use super::{Definition, Member, NetworkMode, Networks, Sandbox, State, directory::Directory};
 use crate::{
     error::{EngineError, ErrorKind, Result},
     id::{random_id, short},
@@ -145,7 +145,7 @@ impl Networks {
         let way_out = way_out(&endpoints).map(|endpoint| endpoint.network.clone());
         for definition in &networks {
             let endpoint = &endpoints[&definition.name];
-            if definition.driver == Driver::Bridge {
+            if definition.driver.has_interfaces() {
                 let leads_out = way_out.as_deref() == Some(&definition.name);
                 self.links.join(guest.id, &spec(definition, endpoint, leads_out)?).await?;
             }
@@ -349,7 +349,7 @@ impl State {
                 }
             }
         }
-        if definition.driver == Driver::Bridge {
+        if definition.driver.has_interfaces() {
             let prefix = definition.interface_prefix();
             let free =
                 (0..).map(|number: u32| format!("{prefix}{number}")).find(|name| !taken.contains(name));
@@ -414,12 +414,11 @@ fn sandbox(host: &HostConfig, ports: Vec<PortSpec>) -> Sandbox {
 fn spec(definition: &Definition, endpoint: &Endpoint, leads_out: bool) -> Result<EndpointSpec> {
     let prefix = |address: IpAddr| if address.is_ipv4() { endpoint.prefix } else { endpoint.prefix6 };
     Ok(EndpointSpec {
-        bridge: definition.interface(),
+        plug: definition.plug()?,
         interface: endpoint.interface.clone(),
         addresses: endpoint.addresses().map(|address| (address, prefix(address))).collect(),
         gateways: if leads_out { endpoint.gateways() } else { Vec::new() },
         mac: parse_mac(&endpoint.mac)?,
-        isolated: !definition.inter_container(),
     })
 }
 

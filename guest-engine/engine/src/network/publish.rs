@@ -1,6 +1,6 @@
 //! Published ports: which port of this host leads to which container.
 
-use super::{Definition, Endpoint, Networks, membership::way_out};
+use super::{Definition, Driver, Endpoint, Networks, membership::way_out};
 use crate::{
     error::{EngineError, Result},
     ports::{PortSpec, Protocol},
@@ -170,6 +170,10 @@ impl Networks {
         };
         let Some(target) = endpoint.address else { return Ok(Vec::new()) };
         let definition = self.find(&endpoint.network_id)?.definition;
+        // A container on the host's own network is reached there.
+        if definition.driver != Driver::Bridge {
+            return Ok(Vec::new());
+        }
         let mut ports = Vec::new();
         let opened = async {
             for request in requests {

@@ -26,7 +26,10 @@ pub trait LinkLayer: Debug + Send + Sync {
     /// Makes a network namespace with loopback up and says where it is bound. Harmless to repeat.
     async fn create_sandbox(&self, container: &str) -> Result<PathBuf>;
 
-    /// Plugs the sandbox into a bridge: veth pair, addresses, default route.
+    /// Whether this host has an interface of that name.
+    async fn has_interface(&self, name: &str) -> Result<bool>;
+
+    /// Plugs the sandbox into a network: interface, addresses, default route.
     async fn join(&self, container: &str, endpoint: &EndpointSpec) -> Result<()>;
 
     /// Unplugs one interface of the sandbox. `Ok` when it is gone already.
@@ -84,19 +87,36 @@ pub struct BridgeSpec {
     pub mtu: Option<u32>,
 }
 
-/// One container's place on a bridge.
+/// What an interface of a sandbox is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plug {
+    /// A bridge, by a cable; `isolated` keeps it from the bridge's other containers.
+    Bridge { name: String, isolated: bool },
+    /// The network of one of the host's interfaces, with a hardware address of its own.
+    Macvlan { parent: String, mode: MacvlanMode },
+    /// The same with the host's hardware address; `routed` without neighbours.
+    Ipvlan { parent: String, routed: bool },
+}
+
+/// What containers on the same interface see of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacvlanMode {
+    Bridge,
+    Private,
+    Vepa,
+    Passthru,
+}
+
+/// One container's place on a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
-    /// The bridge's interface name.
-    pub bridge: String,
+    pub plug: Plug,
     /// Name of the interface inside the sandbox: `eth0`.
     pub interface: String,
     pub addresses: Vec<(IpAddr, u8)>,
     /// Default routes by this interface; none when another one has them.
     pub gateways: Vec<IpAddr>,
     pub mac: [u8; 6],
-    /// Keeps it from the bridge's other containers.
-    pub isolated: bool,
 }
 
 /// A port of this host that leads to a container.

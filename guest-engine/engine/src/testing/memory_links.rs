@@ -2,7 +2,7 @@
 
 use crate::{
     error::{EngineError, Result},
-    ports::{BridgeSpec, EndpointSpec, LinkLayer, Names, PortSpec},
+    ports::{BridgeSpec, EndpointSpec, LinkLayer, Names, Plug, PortSpec},
 };
 use async_trait::async_trait;
 use std::{
@@ -99,8 +99,10 @@ impl LinkLayer for MemoryLinks {
             return Err(EngineError::system("Could not create veth pair"));
         }
         let mut state = self.state();
-        if !state.bridges.contains_key(&endpoint.bridge) {
-            return Err(EngineError::system(format!("Bridge {} does not exist", endpoint.bridge)));
+        if let Plug::Bridge { name, .. } = &endpoint.plug
+            && !state.bridges.contains_key(name)
+        {
+            return Err(EngineError::system(format!("Bridge {name} does not exist")));
         }
         let mut others = state.sandboxes.values().flat_map(BTreeMap::values);
         if others.any(|other| other.addresses.iter().any(|address| endpoint.addresses.contains(address))) {
@@ -114,6 +116,10 @@ impl LinkLayer for MemoryLinks {
             Some(_) => Err(EngineError::system(format!("Container {container} is joined already"))),
             None => Err(EngineError::system(format!("Container {container} has no sandbox"))),
         }
+    }
+
+    async fn has_interface(&self, name: &str) -> Result<bool> {
+        Ok(name == "eth0")
     }
 
     async fn unplug(&self, container: &str, interface: &str) -> Result<()> {

@@ -1,17 +1,18 @@
-//! The cable between a container and a bridge: a veth pair, one end in the container's namespace.
+//! A sandbox's interfaces: a veth pair whose other end is on a bridge, or a part of one of the host's own
+//! interfaces.
 
 use super::{
     LinkError,
     session::{Session, inside},
 };
-use engine::ports::EndpointSpec;
+use engine::ports::{EndpointSpec, MacvlanMode, Plug};
 use futures_util::TryStreamExt;
 use nix::libc;
 use rtnetlink::{
-    LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    LinkBridgePort, LinkIpVlan, LinkMacVlan, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
         address::AddressHeaderFlags,
-        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+        link::{InfoData, InfoVeth, IpVlanMode, LinkAttribute, LinkMessage, MacVlanMode as LinkMode},
         route::RouteMessage,
     },
 };
@@ -23,11 +24,64 @@ use std::{
     path::Path,
 };
 
-/// Makes the pair, its inner end named and addressed as `endpoint` says.
+/// Makes the interface, named and addressed as `endpoint` says.
 pub(super) async fn plug(sandbox: &Path, container: &str, endpoint: &EndpointSpec) -> Result<(), LinkError> {
     let session = Session::open()?;
-    let Some(bridge) = session.link(&endpoint.bridge).await? else {
-        return Err(LinkError::NoInterface { name: endpoint.bridge.clone() });
+    match &endpoint.plug {
+        Plug::Bridge { name, isolated } => {
+            cable(&session, sandbox, container, endpoint, name).await?;
+            let name = host_name(container, &endpoint.interface);
+            let configured = async {
+                if *isolated {
+                    let port = LinkBridgePort::new(session.index(&name).await?).isolated(true).build();
+                    session.handle.link().set_port(port).execute().await?;
+                }
+                configure(sandbox, endpoint, false).await
+            };
+            let configured = configured.await;
+            if configured.is_err() {
+                // The first error is the one that says what is wrong.
+                let _left = session.remove_link(&name).await;
+            }
+            configured
+        }
+        Plug::Macvlan { parent, mode } => {
+            let mode = match mode {
+                MacvlanMode::Bridge => LinkMode::Bridge,
+                MacvlanMode::Private => LinkMode::Private,
+                MacvlanMode::Vepa => LinkMode::Vepa,
+                MacvlanMode::Passthru => LinkMode::Passthrough,
+            };
+            let namespace = File::open(sandbox)?;
+            let message = LinkMacVlan::new(&endpoint.interface, session.index(parent).await?, mode)
+                .address(endpoint.mac.to_vec())
+                .setns_by_fd(namespace.as_raw_fd())
+                .build();
+            session.handle.link().add(message).execute().await?;
+            configure(sandbox, endpoint, false).await
+        }
+        Plug::Ipvlan { parent, routed } => {
+            let mode = if *routed { IpVlanMode::L3 } else { IpVlanMode::L2 };
+            let namespace = File::open(sandbox)?;
+            let message = LinkIpVlan::new(&endpoint.interface, session.index(parent).await?, mode)
+                .setns_by_fd(namespace.as_raw_fd())
+                .build();
+            session.handle.link().add(message).execute().await?;
+            configure(sandbox, endpoint, *routed).await
+        }
+    }
+}
+
+/// Makes the veth pair between the sandbox and the bridge.
+async fn cable(
+    session: &Session,
+    sandbox: &Path,
+    container: &str,
+    endpoint: &EndpointSpec,
+    bridge: &str,
+) -> Result<(), LinkError> {
+    let Some(bridge) = session.link(bridge).await? else {
+        return Err(LinkError::NoInterface { name: bridge.to_owned() });
     };
     let namespace = File::open(sandbox)?;
     let name = host_name(container, &endpoint.interface);
@@ -49,36 +103,27 @@ pub(super) async fn plug(sandbox: &Path, container: &str, endpoint: &EndpointSpe
         // A leftover of an earlier run of this container, on its way out or stuck.
         Err(error) if error.errno() == Some(libc::EEXIST) => {
             session.remove_link(&name).await?;
-            session.handle.link().add(pair()).execute().await?;
+            Ok(session.handle.link().add(pair()).execute().await?)
         }
-        other => other?,
+        other => other,
     }
-    let configured = async {
-        if endpoint.isolated {
-            let index = session.index(&name).await?;
-            session
-                .handle
-                .link()
-                .set_port(LinkBridgePort::new(index).isolated(true).build())
-                .execute()
-                .await?;
-        }
-        configure(sandbox, endpoint).await
-    };
-    let configured = configured.await;
-    if configured.is_err() {
-        // The first error is the one that says what is wrong.
-        let _left = session.remove_link(&name).await;
-    }
-    configured
 }
 
-/// Pulls the cable. `Ok` when there is none.
-pub(super) async fn unplug(container: &str, interface: &str) -> Result<(), LinkError> {
-    Session::open()?.remove_link(&host_name(container, interface)).await
+/// Whether this host has the interface.
+pub(super) async fn interface_exists(name: &str) -> Result<bool, LinkError> {
+    Ok(Session::open()?.link(name).await?.is_some())
 }
 
-async fn configure(sandbox: &Path, endpoint: &EndpointSpec) -> Result<(), LinkError> {
+/// Removes the interface. `Ok` when there is none.
+pub(super) async fn unplug(sandbox: &Path, container: &str, interface: &str) -> Result<(), LinkError> {
+    // Both ends of a cable go together.
+    Session::open()?.remove_link(&host_name(container, interface)).await?;
+    let interface = interface.to_owned();
+    inside(sandbox, async move |session: Session| session.remove_link(&interface).await).await
+}
+
+/// `direct`: everybody is reached by the interface itself, without a gateway.
+async fn configure(sandbox: &Path, endpoint: &EndpointSpec, direct: bool) -> Result<(), LinkError> {
     let endpoint = endpoint.clone();
     inside(sandbox, async move |session: Session| {
         let index = session.index(&endpoint.interface).await?;
@@ -94,7 +139,15 @@ async fn configure(sandbox: &Path, endpoint: &EndpointSpec) -> Result<(), LinkEr
         }
         session.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
         for gateway in &endpoint.gateways {
-            session.handle.route().add(default_route(*gateway, index)).execute().await?;
+            let route = match direct {
+                true => RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).build(),
+                false => default_route(*gateway, index),
+            };
+            // One default route of a kind is enough.
+            match session.handle.route().add(route).execute().await.map_err(LinkError::from) {
+                Err(error) if error.errno() == Some(libc::EEXIST) => {}
+                other => other?,
+            }
         }
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! Bridges, sandboxes and translation, each test in a network namespace of its own.
 
-use engine::ports::{BridgeSpec, EndpointSpec, LinkLayer};
+use engine::ports::{BridgeSpec, EndpointSpec, LinkLayer, MacvlanMode, Plug};
 use engine_linux::NetlinkLinks;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::{
@@ -45,12 +45,11 @@ fn bridge(name: &str, third: u8, masquerade: bool) -> BridgeSpec {
 
 fn endpoint(bridge: &str, third: u8, last: u8) -> EndpointSpec {
     EndpointSpec {
-        bridge: bridge.to_owned(),
+        plug: Plug::Bridge { name: bridge.to_owned(), isolated: false },
         interface: "eth0".to_owned(),
         addresses: vec![(Ipv4Addr::new(10, 99, third, last).into(), 24)],
         gateways: vec![Ipv4Addr::new(10, 99, third, 1).into()],
         mac: [0x02, 0x42, 10, 99, third, last],
-        isolated: false,
     }
 }
 
@@ -148,6 +147,23 @@ fn containers_reach_the_world_masqueraded_and_only_where_asked() {
             links.remove_bridge(name).await.unwrap();
         }
         assert!(!interfaces().iter().any(|name| name.starts_with("br-")));
+    });
+}
+
+#[test]
+fn a_macvlan_is_on_the_parents_network() {
+    isolated(async |links| {
+        let world = Ipv4Addr::new(10, 99, 9, 9);
+        let outside = outside(world);
+        let sandbox = links.create_sandbox("aaa").await.unwrap();
+        let plug = Plug::Macvlan { parent: "out0".to_owned(), mode: MacvlanMode::Bridge };
+        let endpoint = EndpointSpec { plug, ..endpoint("", 9, 7) };
+        links.join("aaa", &endpoint).await.unwrap();
+        assert_eq!(seen_source(&sandbox, &outside, world), Some(Ipv4Addr::new(10, 99, 9, 7)));
+        links.unplug("aaa", "eth0").await.unwrap();
+        links.unplug("aaa", "eth0").await.unwrap();
+        assert!(links.has_interface("out0").await.unwrap() && !links.has_interface("nope").await.unwrap());
+        links.remove_sandbox("aaa").await.unwrap();
     });
 }
 
