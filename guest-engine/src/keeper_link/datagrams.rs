@@ -51,8 +51,10 @@ pub(super) async fn carry(
                     socket
                 }
             };
-            // Datagrams may be lost.
-            drop(socket.try_send(&payload));
+            // Waits for room only. `try_send` would lose the first of every client: a new socket
+            // is writable from the reactor's next turn on. What the kernel refuses is lost, as
+            // datagrams may be.
+            drop(socket.send(&payload).await);
         }
     };
     let outward = async {

@@ -136,8 +136,9 @@ async fn carry_datagrams(socket: Arc<UdpSocket>, target: SocketAddr) {
                 server
             }
         };
-        // Datagrams may be lost.
-        drop(server.try_send(&buffer[..length]));
+        // Waits for room only: `try_send` loses the first datagram of a socket that the reactor
+        // has not seen writable yet. What the kernel refuses is lost, as datagrams may be.
+        drop(server.send(&buffer[..length]).await);
     }
 }
 
