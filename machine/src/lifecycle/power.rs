@@ -6,11 +6,16 @@ use crate::{
     machine::MachineName,
     store::{Address, Stage, files},
 };
+use guest_contract::Phase;
 use machine_drivers::{Access, DriverError, InstanceState};
 use std::{path::Path, time::Duration};
+use tokio::time::{Instant, sleep};
 
 /// How long `stop` lets the guest put its containers in order.
 const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// The keeper hears of a crash before the VM monitor's process has ended; this much before, at most.
+const CRASH_SETTLES: Duration = Duration::from_secs(2);
 
 /// What to do to a machine's power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,11 +135,17 @@ impl Lifecycle<'_> {
     /// From power on to an engine that answers; then the machine counts as created and its address is
     /// remembered.
     pub(super) async fn bring_up(&self, whole: &mut Whole) -> Result<(), CommandError> {
-        let name = whole.record.name.clone();
         self.ensure_certificates(&whole.record, Renew::Nothing)?;
-        self.guests.adopt(&name, &whole.folder).await.map_err(|e| could_not_reach(&name, &e))?;
         self.ui.status("Waiting for machine to be running, this may take a few minutes...");
-        self.wait_ready(whole).await?;
+        if let Err(not_ready) = self.adopt_and_await(whole).await {
+            if !not_ready.anonymous() || !self.has_crashed(whole).await? {
+                return Err(not_ready.error);
+            }
+            // QEMU before 8.1 sometimes emulates the kernel's self-patching wrongly while several vCPUs run.
+            self.ui.status("The guest crashed before it could be told who it is. Starting it once more...");
+            self.power_on(whole).await?;
+            self.adopt_and_await(whole).await.map_err(|not_ready| not_ready.error)?;
+        }
         let address = Address::from(whole.driver.access(&whole.instance).await?);
         if let Some(own) = whole.record.own_mut()
             && (own.state != Stage::Created || own.address.as_ref() != Some(&address))
@@ -146,13 +157,38 @@ impl Lifecycle<'_> {
         Ok(())
     }
 
+    /// Whether the VM is gone though nobody asked; one that is on its way out is waited for.
+    async fn has_crashed(&self, whole: &Whole) -> Result<bool, CommandError> {
+        let deadline = Instant::now() + CRASH_SETTLES;
+        loop {
+            match whole.driver.state(&whole.instance).await? {
+                InstanceState::Error => return Ok(true),
+                InstanceState::Stopped => return Ok(false),
+                _ if Instant::now() >= deadline => return Ok(false),
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    async fn adopt_and_await(&self, whole: &Whole) -> Result<(), NotReady> {
+        let name = &whole.record.name;
+        if let Err(error) = self.guests.adopt(name, &whole.folder).await {
+            return Err(NotReady { phase: None, error: could_not_reach(name, &error) });
+        }
+        self.await_guest(whole).await
+    }
+
     /// Waits until the guest answers. A failure says in which phase, after how long, and what the guest
     /// printed last.
     pub async fn wait_ready(&self, whole: &Whole) -> Result<(), CommandError> {
+        self.await_guest(whole).await.map_err(|not_ready| not_ready.error)
+    }
+
+    async fn await_guest(&self, whole: &Whole) -> Result<(), NotReady> {
         let name = &whole.record.name;
         let step = self.ui.step(name.as_str());
         let mut last = None;
-        let mut on_phase = |phase: guest_contract::Phase| {
+        let mut on_phase = |phase: Phase| {
             if last.replace(phase) != Some(phase) {
                 step.phase(&phase.to_string());
             }
@@ -172,7 +208,7 @@ impl Lifecycle<'_> {
         if !console.is_empty() {
             error.causes.push(format!("The console's last lines:\n    {}", console.join("\n    ")));
         }
-        Err(error)
+        Err(NotReady { phase: last, error })
     }
 
     /// The power is off: its keeper may go. It would notice by itself; a failure to tell it is no matter.
@@ -180,6 +216,20 @@ impl Lifecycle<'_> {
         if let Err(error) = self.guests.release(folder).await {
             tracing::debug!(%error, "the keeper could not be told to stop");
         }
+    }
+}
+
+/// A guest that was waited for in vain.
+struct NotReady {
+    /// The last that it was seen in.
+    phase: Option<Phase>,
+    error: CommandError,
+}
+
+impl NotReady {
+    /// It had no seed yet and so has done nothing that another boot would do twice.
+    fn anonymous(&self) -> bool {
+        matches!(self.phase, None | Some(Phase::Booting))
     }
 }
 

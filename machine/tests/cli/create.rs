@@ -125,6 +125,21 @@ Hint: Add --keep-on-error to keep the machine and its logs
 }
 
 #[test]
+fn a_guest_that_crashes_before_its_seed_is_started_once_more() {
+    let host = Host::new();
+    *host.guests.crashing.lock().unwrap() = vec![host.driver.clone()];
+    let run = host.run(&["create", "-d", "memory", "dev"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.contains("Starting it once more..."), "{run:?}");
+    assert_eq!(host.ok(&["status", "dev"]), "Running\n");
+
+    *host.guests.crashing.lock().unwrap() = vec![host.driver.clone(); 2];
+    let stderr = host.fails(1, &["create", "-d", "memory", "worse"]);
+    assert!(stderr.contains("The VM has ended"), "{stderr}");
+    assert_eq!(host.entries(), ["dev"]);
+}
+
+#[test]
 fn keep_on_error_keeps_a_machine_that_can_be_started() {
     let host = Host::new();
     *host.guests.broken.lock().unwrap() = true;

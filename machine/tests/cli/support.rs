@@ -11,7 +11,7 @@ use machine::{
     machine::MachineName,
     ui::Ui,
 };
-use machine_drivers::testing::MemoryDriver;
+use machine_drivers::{Instance, testing::MemoryDriver};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -50,6 +50,8 @@ pub(crate) struct PretendedGuests {
     pub(crate) broken: Mutex<bool>,
     /// They never get ready.
     pub(crate) stuck: Mutex<bool>,
+    /// As often as there are drivers here, the guest crashes while it boots.
+    pub(crate) crashing: Mutex<Vec<Arc<MemoryDriver>>>,
     /// Told of every guest that is waited for.
     pub(crate) waiting: Mutex<Option<watch::Sender<u32>>>,
 }
@@ -159,7 +161,7 @@ impl Guests for PretendedGuests {
     async fn wait_ready(
         &self,
         _name: &MachineName,
-        _folder: &Path,
+        folder: &Path,
         on_phase: &mut (dyn FnMut(Phase) + Send),
         _limit: Duration,
     ) -> Result<(), GuestError> {
@@ -167,6 +169,11 @@ impl Guests for PretendedGuests {
             waiting.send_modify(|count| *count += 1);
         }
         on_phase(Phase::Booting);
+        if let Some(driver) = self.crashing.lock().unwrap().pop() {
+            let id = folder.display().to_string();
+            driver.crash(&Instance { id, data: serde_json::Value::Null }).unwrap();
+            return Err(GuestError("The VM has ended".into()));
+        }
         on_phase(Phase::Disk);
         let (broken, stuck) = (*self.broken.lock().unwrap(), *self.stuck.lock().unwrap());
         if broken {
