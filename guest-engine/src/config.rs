@@ -54,4 +54,10 @@ pub struct ServeOptions {
     /// Mirror of Docker Hub
     #[arg(long = "registry-mirror", value_name = "URL")]
     pub registry_mirrors: Vec<String>,
+    /// Folder of registries' own certificates: HOST[:PORT]/*.crt, *.cert and *.key
+    #[arg(long, value_name = "DIR", default_value = "/etc/docker/certs.d")]
+    pub registry_certs: PathBuf,
+    /// How long a registry may send nothing before the connection is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub registry_timeout: u64,
 }

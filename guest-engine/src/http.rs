@@ -7,6 +7,7 @@ pub mod hijack;
 pub mod json_body;
 pub mod json_stream;
 pub mod query;
+mod registry;
 pub mod router;
 pub mod server;
 pub mod state;

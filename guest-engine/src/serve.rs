@@ -17,6 +17,7 @@ use crate::{
 use engine::{
     Engine, EngineError,
     engine::{Ports, Settings},
+    registry::RegistryOptions,
 };
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -69,8 +70,12 @@ pub async fn serve(
     let settings = Settings {
         data_root: options.data_root.clone(),
         labels: options.labels.clone(),
-        insecure_registries: options.insecure_registries.clone(),
-        registry_mirrors: options.registry_mirrors.clone(),
+        registries: RegistryOptions {
+            insecure: options.insecure_registries.clone(),
+            mirrors: options.registry_mirrors.clone(),
+            certificates: options.registry_certs.clone(),
+            patience: Duration::from_secs(options.registry_timeout.max(1)),
+        },
         host: host_facts::read(),
     };
     let keeper = Arc::new(KeeperLink::default());

@@ -8,6 +8,7 @@ use crate::{
     image::{ImageUser, ImageUsers, Images},
     network::Networks,
     ports::{ContainerRuntime, HostPorts, LayerStore, LinkLayer},
+    registry::{Registries, RegistryOptions},
     system::{HostFacts, System, engine_id},
 };
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ pub struct Engine {
     /// What happened.
     pub events: Arc<Events>,
     pub images: Arc<Images>,
+    pub registries: Arc<Registries>,
     pub networks: Arc<Networks>,
     pub containers: Containers,
     pub builder: Arc<Builder>,
@@ -33,8 +35,7 @@ pub struct Settings {
     pub data_root: PathBuf,
     /// `key=value`, shown by `docker info`.
     pub labels: Vec<String>,
-    pub insecure_registries: Vec<String>,
-    pub registry_mirrors: Vec<String>,
+    pub registries: RegistryOptions,
     pub host: HostFacts,
 }
 
@@ -53,6 +54,7 @@ impl Engine {
         let root = &settings.data_root;
         let events = Arc::new(Events::default());
         let images = Arc::new(Images::open(root, Arc::clone(&ports.layers), Arc::clone(&events)).await?);
+        let registries = Arc::new(Registries::new(settings.registries.clone()));
         let networks = Arc::new(
             Networks::open(root, Arc::clone(&ports.links), ports.host_ports, Arc::clone(&events)).await?,
         );
@@ -67,17 +69,17 @@ impl Engine {
         )
         .await?;
         images.set_users(Arc::new(containers.clone()));
-        images.sweep().await?;
+        images.scrub().await?;
         let builder = Builder::open(root, Arc::clone(&images), containers.clone(), ports.layers).await;
         let system = System {
             id: engine_id(root).await?,
             host: settings.host,
             data_root: settings.data_root,
             labels: settings.labels,
-            insecure_registries: settings.insecure_registries,
-            registry_mirrors: settings.registry_mirrors,
+            insecure_registries: settings.registries.insecure,
+            registry_mirrors: settings.registries.mirrors,
         };
-        Ok(Self { events, images, networks, containers, builder: Arc::new(builder), system })
+        Ok(Self { events, images, registries, networks, containers, builder: Arc::new(builder), system })
     }
 }
 

@@ -8,11 +8,17 @@ pub mod config;
 pub mod reference;
 
 pub(crate) mod derive;
+mod fetch;
+mod gzip;
 mod history;
 mod list;
 pub(crate) mod load;
 mod lookup;
+mod progress;
+mod pull;
+mod push;
 mod remove;
+mod save;
 mod store;
 mod sweep;
 mod tag;
@@ -22,6 +28,9 @@ pub use history::HistoryItem;
 pub use list::{ImageFilters, ImageSummary};
 pub use load::LoadProgress;
 pub use lookup::Image;
+pub use progress::{Progress, ProgressSender, progress};
+pub use pull::PullRequest;
+pub use push::PushRequest;
 pub use reference::Reference;
 pub use remove::Removed;
 
@@ -71,6 +80,8 @@ pub struct Images {
     adding: tokio::sync::RwLock<()>,
     /// Parsed blobs; they never change.
     configs: Mutex<HashMap<String, Arc<ConfigFile>>>,
+    /// Layers on their way here.
+    fetches: fetch::Fetches,
 }
 
 impl Images {
@@ -87,6 +98,7 @@ impl Images {
             changing: tokio::sync::Mutex::default(),
             adding: tokio::sync::RwLock::default(),
             configs: Mutex::default(),
+            fetches: fetch::Fetches::default(),
         })
     }
 
@@ -132,11 +144,16 @@ impl Images {
     }
 
     async fn announce(&self, action: &str, id: &str, name: &str) {
+        self.announce_as(action, id, id, name).await;
+    }
+
+    /// What goes to or comes from registries is announced under its name.
+    async fn announce_as(&self, action: &str, id: &str, actor: &str, name: &str) {
         let labels = match self.config(id).await {
             Ok(config) => config.config.as_ref().and_then(|c| c.labels.clone()).unwrap_or_default(),
             Err(_) => HashMap::new(),
         };
-        self.announce_with(action, id, name, labels);
+        self.announce_with(action, actor, name, labels);
     }
 
     fn announce_with(&self, action: &str, id: &str, name: &str, labels: HashMap<String, String>) {
@@ -156,5 +173,6 @@ fn record_of(layers: &[LayerInfo], tagged_at: Option<i64>) -> Record {
         layer_sizes: layers.iter().map(|layer| layer.size).collect(),
         tagged_at,
         parent: None,
+        manifest: None,
     }
 }

@@ -1,6 +1,6 @@
 //! The domain of the engine: what containers, images and networks are and which rules they obey.
 //!
-//! Async, no HTTP, no system calls. What it needs from its surroundings it asks through the traits of
+//! Async, no HTTP server, no system calls. What it needs from its surroundings it asks through the traits of
 //! [`ports`]; its own state is JSON files, written atomically, under the data root. The vocabulary of
 //! container and image configuration is the Docker API's own (`bollard_stubs::models`), because a
 //! client must read back what it wrote; results are domain types.
@@ -20,6 +20,7 @@ pub mod image;
 pub mod name;
 pub mod network;
 pub mod ports;
+pub mod registry;
 pub mod state_file;
 pub mod system;
 

@@ -9,7 +9,7 @@ pub mod runtime;
 pub mod seccomp;
 
 pub use host_ports::{HostPorts, NoHost};
-pub use layers::{LayerInfo, LayerStore, Located, PathKind};
+pub use layers::{LayerInfo, LayerStore, LayerTar, Located, PathKind};
 pub use links::{BridgeSpec, EndpointSpec, LinkLayer, MacvlanMode, Plug, PortSpec, Protocol};
 pub use log::{
     Delivery, FluentdSink, GelfCompression, GelfSink, LogFile, LogFormat, LogPlan, LogServer, LogSink,

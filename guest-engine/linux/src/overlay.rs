@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   data_root/layers/sha256/HEX/{diff/,metadata.json}   a layer; appears whole, by a rename
+//!                              /{tar-split.zst,replaced/}  how to write its tar again
 //!   data_root/layers/tmp/N/                             one that is being unpacked
 //!   data_root/layers/l/SHORT -> ../sha256/HEX/diff      for kernels with short mount options
 //!   data_root/overlay/ID/{diff/,work/,merged/,layers.json}
@@ -9,8 +10,10 @@
 
 mod commit;
 mod diff;
+mod layer_tar;
 mod rootfs;
 mod size;
+mod tar_split;
 mod unpack;
 mod whiteout;
 
@@ -19,7 +22,7 @@ use async_trait::async_trait;
 use engine::{
     EngineError,
     error::Result,
-    ports::{LayerInfo, LayerStore, Located},
+    ports::{LayerInfo, LayerStore, LayerTar, Located},
 };
 use rootfs::Rootfs;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,9 @@ pub struct OverlayLayers {
 struct Metadata {
     diff_id: String,
     size: u64,
+    /// Bytes of the tar it was made of.
+    #[serde(default)]
+    tar_size: Option<u64>,
 }
 
 impl OverlayLayers {
@@ -120,7 +126,31 @@ impl LayerStore for OverlayLayers {
 
     async fn layer(&self, diff_id: &str) -> Result<Option<LayerInfo>> {
         let folder = self.folder(diff_id)?;
-        blocking(move || read_metadata(&folder)).await
+        let metadata = blocking(move || read_metadata(&folder)).await?;
+        Ok(metadata.map(|metadata| LayerInfo { diff_id: metadata.diff_id, size: metadata.size }))
+    }
+
+    async fn layer_tar(&self, diff_id: &str) -> Result<LayerTar> {
+        let folder = self.folder(diff_id)?;
+        let missing = EngineError::not_found(format!("Layer {diff_id} does not exist"));
+        blocking(move || {
+            let metadata = read_metadata(&folder)?.ok_or(missing)?;
+            layer_tar::stream(folder, metadata)
+        })
+        .await
+    }
+
+    async fn layer_ids(&self) -> Result<Vec<String>> {
+        let folder = self.layers.join("sha256");
+        blocking(move || {
+            let entries = match fs::read_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                other => other.map_err(|error| system("Could not list the layers", error))?,
+            };
+            let ids = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+            Ok(ids.map(|hex| format!("sha256:{hex}")).filter(|id| hex_of(id).is_ok()).collect())
+        })
+        .await
     }
 
     async fn remove_layer(&self, diff_id: &str) -> Result<()> {
@@ -265,7 +295,7 @@ fn unpack_layer(
     let diff = temporary.join(DIFF_FOLDER);
     make_folder(&diff).map_err(failed)?;
     let root = File::open(&diff).map_err(failed)?;
-    let unpacked = unpack::unpack(&root, reader, unpack::Names::Whiteouts)
+    let unpacked = unpack::unpack_layer(&root, reader, temporary)
         .map_err(|error| EngineError::invalid("Could not unpack a layer").because(error))?;
     if let Some(expected) = expected.filter(|&expected| expected != unpacked.diff_id) {
         return Err(EngineError::invalid(format!(
@@ -273,13 +303,13 @@ fn unpack_layer(
             unpacked.diff_id
         )));
     }
-    keep_layer(layers, temporary, &root, LayerInfo { diff_id: unpacked.diff_id, size: unpacked.size })
+    let unpack::Unpacked { diff_id, size, tar_size } = unpacked;
+    keep_layer(layers, temporary, &root, Metadata { diff_id, size, tar_size: Some(tar_size) })
 }
 
 /// Puts a finished layer, `root` being its open folder, where it belongs.
-fn keep_layer(layers: &Path, temporary: &Path, root: &File, layer: LayerInfo) -> Result<LayerInfo> {
+fn keep_layer(layers: &Path, temporary: &Path, root: &File, metadata: Metadata) -> Result<LayerInfo> {
     let failed = |error: io::Error| system("Could not keep a layer", error);
-    let metadata = Metadata { diff_id: layer.diff_id, size: layer.size };
     let text = serde_json::to_vec(&metadata).map_err(|error| failed(error.into()))?;
     fs::write(temporary.join(METADATA_FILE), text).map_err(failed)?;
     // Once for the whole layer, not per file.
@@ -302,14 +332,13 @@ fn remove_left(temporary: &Path) {
     let _left = fs::remove_dir_all(temporary);
 }
 
-fn read_metadata(folder: &Path) -> Result<Option<LayerInfo>> {
+fn read_metadata(folder: &Path) -> Result<Option<Metadata>> {
     let failed = |error: io::Error| system("Could not read a layer's metadata", error);
     let text = match fs::read(folder.join(METADATA_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
-    let Metadata { diff_id, size } = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
-    Ok(Some(LayerInfo { diff_id, size }))
+    serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.into()))
 }
 
 /// The digest of a `sha256:…` id.

@@ -2,6 +2,10 @@
 
 mod import;
 mod load;
+mod progress;
+mod pull;
+mod push;
+mod save;
 mod wire;
 
 pub(super) use wire::usage;
@@ -18,7 +22,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
@@ -34,9 +38,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/images/create", post(create))
         .route("/images/load", post(load::load))
         .route("/images/prune", post(prune))
-        // Not names.
-        .route("/images/get", get(not_served))
-        .route("/images/search", get(not_served))
+        .route("/images/get", get(save::save_many))
         .route("/images/{*name}", delete(remove).get(get_by_suffix).post(post_by_suffix))
 }
 
@@ -46,6 +48,7 @@ async fn list(State(state): State<AppState>, query: Query) -> Result<Json<Vec<Va
         all: query.flag("all"),
         dangling: filters.flag("dangling")?,
         labels: filters.values("label").to_vec(),
+        not_labels: Vec::new(),
         before: filters.single("before")?.map(str::to_owned),
         since: filters.single("since")?.map(str::to_owned),
         until: until(&filters)?,
@@ -58,15 +61,11 @@ async fn list(State(state): State<AppState>, query: Query) -> Result<Json<Vec<Va
 
 async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value>> {
     let filters = Filters::from_query(&query, &PRUNE_FILTERS)?;
-    if !filters.values("label!").is_empty() {
-        return Err(ApiError::not_implemented(
-            "Pruning images by \"label!\" is not supported by this engine yet",
-        ));
-    }
     // Docker's reading of it: only those without a name unless told `dangling=false`.
     let all = filters.flag("dangling")? == Some(false);
     let wanted = ImageFilters {
         labels: filters.values("label").to_vec(),
+        not_labels: filters.values("label!").to_vec(),
         until: until(&filters)?,
         ..ImageFilters::default()
     };
@@ -75,23 +74,17 @@ async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value
     Ok(Json(json!({ "ImagesDeleted": deleted, "SpaceReclaimed": reclaimed })))
 }
 
-/// Pulling needs registries, which this engine does not talk to yet. The CLI prints this behind
-/// `Unable to find image 'x' locally`.
-async fn create(State(state): State<AppState>, query: Query, body: Body) -> Result<Response> {
-    let (name, tag) = (query.text("fromImage"), query.text("tag"));
-    if name.is_empty() {
+/// Two commands in one: `docker pull` and `docker import`.
+async fn create(
+    State(state): State<AppState>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    if query.text("fromImage").is_empty() {
         return import::import(state, &query, body);
     }
-    let separator = if tag.starts_with("sha256:") { "@" } else { ":" };
-    let full = if tag.is_empty() { name.to_owned() } else { format!("{name}{separator}{tag}") };
-    let reference: engine::image::Reference = full
-        .parse()
-        .map_err(|e: engine::image::reference::ReferenceError| ApiError::bad_request(e.to_string()))?;
-    Err(ApiError::not_implemented(format!(
-        "cannot pull {}: this engine does not talk to registries yet. Bring the image with \
-         \"docker load -i FILE\", FILE being what \"docker save\" wrote elsewhere",
-        reference.familiar()
-    )))
+    pull::pull(state, &query, &headers).await
 }
 
 async fn remove(
@@ -113,6 +106,7 @@ async fn get_by_suffix(
             let image = state.engine.images.get(name).await?;
             Ok(Json(wire::inspect(&image)).into_response())
         }
+        Some((name, "get")) => save::save(state, &[name.to_owned()]).await,
         Some((name, "history")) => {
             let history = state.engine.images.history(name).await?;
             Ok(Json(history.iter().map(wire::history).collect::<Vec<_>>()).into_response())
@@ -132,6 +126,7 @@ async fn post_by_suffix(
             state.engine.images.tag(name, query.text("repo"), query.text("tag")).await?;
             Ok(StatusCode::CREATED.into_response())
         }
+        Some((name, "push")) => push::push(state, name, &query, request.headers()).await,
         _ => Err(not_served(request).await),
     }
 }

@@ -9,6 +9,7 @@ pub fn router(state: AppState) -> Router {
         .merge(super::system::routes())
         .merge(super::events::routes())
         .merge(super::images::routes())
+        .merge(super::registry::routes())
         .merge(super::build::routes())
         .merge(super::commit::routes())
         .merge(super::containers::routes())

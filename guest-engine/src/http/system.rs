@@ -3,7 +3,7 @@
 mod info;
 
 use super::{
-    error::{ApiError, Result},
+    error::Result,
     images,
     state::AppState,
     version::{NEWEST, OLDEST},
@@ -13,7 +13,7 @@ use axum::{
     extract::State,
     http::{HeaderValue, Method, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use engine::image::ImageFilters;
 use serde_json::{Value, json};
@@ -35,7 +35,6 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/version", get(version))
         .route("/info", get(info::info))
         .route("/system/df", get(disk_usage))
-        .route("/auth", post(login))
         // Nothing of the kind exists here, which is an answer: clients list these on every command.
         .route("/plugins", get(|| async { Json(json!([])) }))
         .route("/volumes", get(|| async { Json(json!({ "Volumes": [], "Warnings": null })) }))
@@ -118,12 +117,6 @@ async fn disk_usage(State(state): State<AppState>) -> Result<Json<Value>> {
         "BuildCache": [],
         "BuilderSize": 0,
     })))
-}
-
-async fn login() -> ApiError {
-    ApiError::not_implemented(
-        "Logging in is not supported by this engine yet: it does not talk to registries",
-    )
 }
 
 /// Go's name of an architecture.

@@ -83,7 +83,7 @@ impl Images {
         let empty = layer.is_none();
         layers.extend(layer);
         let blob = blob(&derived, parent.as_deref(), &layers, empty)?;
-        let id = self.store.put_config(blob).await?;
+        let id = self.store.put(blob).await?;
         self.change(|index| {
             for layer in &layers {
                 index.orphans.remove(&layer.diff_id);
@@ -91,6 +91,7 @@ impl Images {
             index.ghosts.remove(&id);
             let mut record = record_of(&layers, index.images.get(&id).and_then(|record| record.tagged_at));
             // A parent that went meanwhile is none.
+            record.manifest = index.images.get(&id).and_then(|record| record.manifest.clone());
             record.parent = derived.parent.clone().filter(|parent| index.images.contains_key(parent));
             index.images.insert(id.clone(), record);
             Ok(())

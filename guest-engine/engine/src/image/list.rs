@@ -14,6 +14,8 @@ pub struct ImageFilters {
     pub dangling: Option<bool>,
     /// `key` or `key=value`; all must be there.
     pub labels: Vec<String>,
+    /// `key` or `key=value`; an image that has all of them is left out.
+    pub not_labels: Vec<String>,
     /// Created before this image.
     pub before: Option<String>,
     /// Created after this image.
@@ -32,6 +34,8 @@ pub struct ImageSummary {
     pub parent: Option<String>,
     /// Names with tags, familiar.
     pub names: Vec<String>,
+    /// Names with digests, familiar.
+    pub digests: Vec<String>,
     /// Seconds since the epoch; 0 when the image does not say.
     pub created: i64,
     pub size: u64,
@@ -55,18 +59,23 @@ impl Images {
             let image = self.image(&index, id).await?;
             let created = created_nanos(image.config.created.as_deref());
             let labels = image.config.config.as_ref().and_then(|c| c.labels.clone()).unwrap_or_default();
-            let names: Vec<&Reference> = image
-                .names
-                .iter()
-                .filter(|name| {
-                    filters.references.is_empty() || filters.references.iter().any(|p| matches(p, name))
-                })
-                .collect();
+            let wanted = |name: &&Reference| {
+                filters.references.is_empty() || filters.references.iter().any(|p| matches(p, name))
+            };
+            let names: Vec<&Reference> = image.names.iter().filter(wanted).collect();
+            let digests: Vec<&Reference> = image.digests.iter().filter(wanted).collect();
+            let nameless = image.names.is_empty() && image.digests.is_empty();
             let seconds = created.map_or(0, |nanos| i64::try_from(nanos / 1_000_000_000).unwrap_or(0));
-            let shown = filters.all || !image.names.is_empty() || !index.has_children(id);
+            let shown = filters.all || !nameless || !index.has_children(id);
+            let without = !filters.not_labels.is_empty()
+                && filters.not_labels.iter().all(|label| has_label(&labels, label));
             let passes = shown
-                && filters.dangling.is_none_or(|dangling| dangling == image.names.is_empty())
-                && (filters.references.is_empty() || !names.is_empty())
+                && !without
+                && filters.dangling.is_none_or(|dangling| match dangling {
+                    true => image.names.is_empty(),
+                    false => !nameless,
+                })
+                && (filters.references.is_empty() || !names.is_empty() || !digests.is_empty())
                 && filters.labels.iter().all(|label| has_label(&labels, label))
                 && before.is_none_or(|limit| created < limit)
                 && since.is_none_or(|limit| created > limit)
@@ -78,6 +87,7 @@ impl Images {
                         id: id.clone(),
                         parent: image.parent,
                         names: names.into_iter().map(Reference::familiar).collect(),
+                        digests: digests.into_iter().map(Reference::familiar).collect(),
                         created: seconds,
                         size: image.size,
                         labels,

@@ -112,7 +112,7 @@ impl Images {
     async fn register(&self, found: Vec<Described>) -> Result<Vec<LoadProgress>> {
         let mut images = Vec::new();
         for image in found {
-            let id = self.store.put_config(image.config).await?;
+            let id = self.store.put(image.config).await?;
             images.push((id, image.layers, image.names));
         }
         let (said, announced) = self
@@ -125,7 +125,8 @@ impl Images {
                     index.ghosts.remove(id);
                     let tagged_at = index.images.get(id).and_then(|record| record.tagged_at);
                     let parent = index.images.get(id).and_then(|record| record.parent.clone());
-                    let record = Record { parent, ..record_of(layers, tagged_at) };
+                    let manifest = index.images.get(id).and_then(|record| record.manifest.clone());
+                    let record = Record { parent, manifest, ..record_of(layers, tagged_at) };
                     index.images.insert(id.clone(), record);
                     for name in names {
                         let familiar = name.familiar();

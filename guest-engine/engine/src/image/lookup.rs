@@ -12,6 +12,8 @@ pub struct Image {
     pub config: Arc<ConfigFile>,
     /// Names with tags, sorted.
     pub names: Vec<Reference>,
+    /// Names with the digests that registries know it by, sorted.
+    pub digests: Vec<Reference>,
     /// Diff ids, lowest first.
     pub layers: Vec<String>,
     /// Bytes of all regular files of all layers.
@@ -37,6 +39,7 @@ impl Images {
             id: id.to_owned(),
             config: self.config(id).await?,
             names: index.names_of(id),
+            digests: index.digests_of(id),
             layers: record.layers.clone(),
             size: record.size,
             tagged_at: record.tagged_at,
@@ -53,7 +56,7 @@ pub(super) fn resolve(index: &Index, name: &str) -> Result<String> {
     }
     let parsed = name.parse::<Reference>();
     if let Ok(reference) = &parsed {
-        if let Some(id) = index.names.get(&reference.clone().or_latest()) {
+        if let Some(id) = index.names.get(&reference.clone().canonical()) {
             return Ok(id.clone());
         }
         // `name:tag@digest` and `name@digest` of an image whose id is that digest.

@@ -102,6 +102,23 @@ impl Reference {
         Ok(self)
     }
 
+    /// With this digest and no tag.
+    #[must_use]
+    pub fn with_digest(mut self, digest: &str) -> Self {
+        self.tag = None;
+        self.digest = Some(digest.to_owned());
+        self
+    }
+
+    /// As images are kept by: a digest says more than a tag beside it.
+    #[must_use]
+    pub(crate) fn canonical(mut self) -> Self {
+        if self.digest.is_some() {
+            self.tag = None;
+        }
+        self.or_latest()
+    }
+
     fn suffix(&self) -> String {
         let mut suffix = String::new();
         if let Some(tag) = &self.tag {

@@ -4,6 +4,7 @@ use super::{Images, Reference, config::chain_ids, lookup::resolve, store::Index}
 use crate::{
     ImageUser,
     error::{EngineError, Result},
+    events::EventType,
 };
 use std::collections::HashMap;
 
@@ -24,6 +25,7 @@ impl Images {
         let image = self.get(name).await?;
         let labels = image.config.config.as_ref().and_then(|c| c.labels.clone()).unwrap_or_default();
         let users = self.users();
+        let before = self.snapshot();
         let (removed, parents) = self
             .change(|index| {
                 let mut removed = plan(index, name, force, &users)?;
@@ -36,9 +38,9 @@ impl Images {
             })
             .await?;
         for parent in parents {
-            self.forget(&parent, HashMap::new()).await?;
+            self.forget(&before, &parent, HashMap::new()).await?;
         }
-        self.finish(&image.id, &removed, labels).await?;
+        self.finish(&before, &image.id, &removed, labels).await?;
         Ok(removed)
     }
 
@@ -57,10 +59,19 @@ impl Images {
                 Err(error) => tracing::debug!(%error, image = summary.id, "Image was not pruned"),
             }
         }
-        Ok((removed, before.saturating_sub(self.disk_usage().await?)))
+        let reclaimed = before.saturating_sub(self.disk_usage().await?);
+        let attributes = [("reclaimed".to_owned(), reclaimed.to_string())];
+        self.events.publish(EventType::Image, "prune", "", attributes.into());
+        Ok((removed, reclaimed))
     }
 
-    async fn finish(&self, id: &str, removed: &[Removed], labels: HashMap<String, String>) -> Result<()> {
+    async fn finish(
+        &self,
+        before: &Index,
+        id: &str,
+        removed: &[Removed],
+        labels: HashMap<String, String>,
+    ) -> Result<()> {
         let deleted = removed.contains(&Removed::Deleted(id.to_owned()));
         for _ in removed.iter().filter(|step| matches!(step, Removed::Untagged(_))) {
             self.announce_with("untag", id, id, labels.clone());
@@ -68,7 +79,7 @@ impl Images {
         if !deleted {
             return Ok(());
         }
-        self.forget(id, labels).await?;
+        self.forget(before, id, labels).await?;
         if let Err(error) = self.sweep().await {
             tracing::warn!(%error, "Layers of a removed image are still there");
         }
@@ -76,14 +87,21 @@ impl Images {
     }
 
     /// Removes what is kept of an image besides its layers.
-    async fn forget(&self, id: &str, labels: HashMap<String, String>) -> Result<()> {
+    async fn forget(&self, before: &Index, id: &str, labels: HashMap<String, String>) -> Result<()> {
         self.configs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(id);
         self.announce_with("delete", id, id, labels);
         // The index no longer knows it: what fails from here on only leaves space in use.
-        if !self.snapshot().images.contains_key(id) {
-            self.store.remove_config(id).await?;
+        let index = self.snapshot();
+        if index.images.contains_key(id) {
+            return Ok(());
         }
-        Ok(())
+        self.store.remove(id).await?;
+        match before.images.get(id).and_then(|record| record.manifest.as_ref()) {
+            Some(manifest) if !index.images.values().any(|r| r.manifest.as_ref() == Some(manifest)) => {
+                self.store.remove(&manifest.digest).await
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -91,16 +109,16 @@ fn plan(index: &mut Index, name: &str, force: bool, users: &[ImageUser]) -> Resu
     let id = resolve(index, name)?;
     let users: Vec<ImageUser> = users.iter().filter(|user| user.image == id).cloned().collect();
     let users = users.as_slice();
-    let names = index.names_of(&id);
+    let single = is_single(&index.references_of(&id));
     let mut removed = Vec::new();
-    let given = name.parse::<Reference>().ok().map(Reference::or_latest);
+    let given = name.parse::<Reference>().ok().map(Reference::canonical);
     // As `resolve` does: a name that also is the beginning of an id is a name.
     let Some(reference) = given.filter(|given| index.names.contains_key(given)) else {
         // By id, one name goes along; several need force.
-        check(index, &id, users, force, names.len() > 1)?;
+        check(index, &id, users, force, !single)?;
         return Ok(delete(index, id, users, removed));
     };
-    if let (true, false, Some(user)) = (names.len() == 1, force, users.first()) {
+    if let (true, false, Some(user)) = (single, force, users.first()) {
         return Err(EngineError::conflict(format!(
             "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is \
              using its referenced image {}",
@@ -110,15 +128,34 @@ fn plan(index: &mut Index, name: &str, force: bool, users: &[ImageUser]) -> Resu
     }
     index.names.remove(&reference);
     removed.push(Removed::Untagged(reference.familiar()));
+    if reference.digest().is_none() {
+        // The digests that the repository's last tag stood for mean nothing without it.
+        let left = index.references_of(&id);
+        let (of_repository, _): (Vec<Reference>, Vec<Reference>) =
+            left.into_iter().partition(|other| other.repository() == reference.repository());
+        if of_repository.iter().all(|other| other.digest().is_some()) {
+            for digest in of_repository {
+                index.names.remove(&digest);
+                removed.push(Removed::Untagged(digest.familiar()));
+            }
+        }
+    }
     // The name is gone in any case; an image that is in use stays, without one.
-    if names.len() > 1 || check(index, &id, users, force, false).is_err() {
+    if !index.references_of(&id).is_empty() || check(index, &id, users, force, false).is_err() {
         return Ok(removed);
     }
     Ok(delete(index, id, users, removed))
 }
 
+/// Whether all names are one tag's: itself and digests of its repository.
+fn is_single(references: &[Reference]) -> bool {
+    let tags = references.iter().filter(|name| name.digest().is_none()).count();
+    let same = references.windows(2).all(|pair| pair[0].repository() == pair[1].repository());
+    references.len() <= 1 || (tags <= 1 && same)
+}
+
 fn delete(index: &mut Index, id: String, users: &[ImageUser], mut removed: Vec<Removed>) -> Vec<Removed> {
-    for name in index.names_of(&id) {
+    for name in index.names_of(&id).into_iter().chain(index.digests_of(&id)) {
         removed.push(Removed::Untagged(name.familiar()));
         index.names.remove(&name);
     }
@@ -203,7 +240,7 @@ mod tests {
         let mut index = Index::default();
         index.images.insert(id(), Record { layers: vec!["sha256:l".into()], ..Record::default() });
         for name in names {
-            index.names.insert(name.parse::<Reference>().unwrap().or_latest(), id());
+            index.names.insert(name.parse::<Reference>().unwrap().canonical(), id());
         }
         index
     }
@@ -229,6 +266,25 @@ mod tests {
             ]
         );
         assert!(two.images.is_empty() && two.orphans.contains("sha256:l"));
+    }
+
+    #[test]
+    fn digests_go_with_the_last_tag_of_their_repository() {
+        let digest = format!("a@sha256:{}", "d".repeat(64));
+        let mut one = index(&["a", "a:2", &digest]);
+        assert_eq!(plan(&mut one, "a:2", false, &[]).unwrap(), [Removed::Untagged("a:2".into())]);
+        let removed = plan(&mut one, "a", false, &[]).unwrap();
+        assert_eq!(removed[..2], [Removed::Untagged("a:latest".into()), Removed::Untagged(digest.clone())]);
+        assert!(one.images.is_empty());
+        let mut by_id = index(&["a", &digest]);
+        assert_eq!(plan(&mut by_id, "abab", false, &[]).unwrap().len(), 4, "one repository is no conflict");
+        let mut by_digest = index(&["a", &digest]);
+        let removed = plan(&mut by_digest, &digest, false, &[]).unwrap();
+        assert_eq!(removed, [Removed::Untagged(digest)]);
+        let mut two =
+            index(&["a", "b", "a@sha256:0000000000000000000000000000000000000000000000000000000000000000"]);
+        assert_eq!(plan(&mut two, "a", false, &[]).unwrap().len(), 2);
+        assert!(!two.images.is_empty(), "b still names it");
     }
 
     #[test]

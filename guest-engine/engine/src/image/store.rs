@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   images/index.json             names, image records, layers that wait for removal
-//!   images/blobs/sha256/<hex>     configuration blobs
+//!   images/blobs/sha256/<hex>     configuration blobs and manifests
 //! ```
 
 use super::{
@@ -23,7 +23,7 @@ use std::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Index {
-    /// Normalised name with tag → image id.
+    /// Normalised name, with a tag or with the digest a registry knows the image by → image id.
     pub names: BTreeMap<Reference, String>,
     /// Every image by its id.
     pub images: BTreeMap<String, Record>,
@@ -31,6 +31,26 @@ pub(super) struct Index {
     pub ghosts: BTreeMap<String, Vec<String>>,
     /// Layers that belong to nothing (yet): of a load in progress, or to be removed.
     pub orphans: BTreeSet<String>,
+    /// What registries hold of our layers, by diff id, newest first.
+    pub sources: BTreeMap<String, Vec<Source>>,
+}
+
+/// A layer as a repository has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    /// Domain and path.
+    pub repository: String,
+    /// Of the compressed blob.
+    pub digest: String,
+    pub size: u64,
+    pub media_type: String,
+}
+
+/// The manifest a registry knows an image by; its bytes are among the blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ManifestRecord {
+    pub digest: String,
+    pub media_type: String,
 }
 
 /// One image.
@@ -47,12 +67,35 @@ pub(super) struct Record {
     pub tagged_at: Option<i64>,
     /// The image that a build or a commit here made this one from.
     pub parent: Option<String>,
+    /// As it was last pulled or pushed.
+    pub manifest: Option<ManifestRecord>,
 }
 
+/// Of how many repositories it is remembered that they have a layer.
+const SOURCES: usize = 8;
+
 impl Index {
-    /// Names of an image, sorted.
+    /// Names of an image with a tag, sorted.
     pub(super) fn names_of(&self, id: &str) -> Vec<Reference> {
+        self.references_of(id).into_iter().filter(|name| name.digest().is_none()).collect()
+    }
+
+    /// Names of an image with a digest, sorted.
+    pub(super) fn digests_of(&self, id: &str) -> Vec<Reference> {
+        self.references_of(id).into_iter().filter(|name| name.digest().is_some()).collect()
+    }
+
+    /// All names of an image, sorted.
+    pub(super) fn references_of(&self, id: &str) -> Vec<Reference> {
         self.names.iter().filter(|(_, image)| *image == id).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Remembers what a repository has.
+    pub(super) fn remember(&mut self, diff_id: &str, source: Source) {
+        let known = self.sources.entry(diff_id.to_owned()).or_default();
+        known.retain(|other| other.repository != source.repository || other.digest != source.digest);
+        known.insert(0, source);
+        known.truncate(SOURCES);
     }
 
     /// Whether images were made from this one.
@@ -86,8 +129,8 @@ impl Store {
         state_file::save(&self.index(), index).await
     }
 
-    /// Keeps a configuration blob and says what it is called.
-    pub(super) async fn put_config(&self, bytes: Vec<u8>) -> Result<String> {
+    /// Keeps a configuration or a manifest and says what it is called.
+    pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<String> {
         let id = digest(&bytes);
         let path = self.blob(&id);
         tokio::task::spawn_blocking(move || state_file::write_durably(&path, &bytes))
@@ -97,19 +140,47 @@ impl Store {
         Ok(id)
     }
 
-    /// Reads a configuration blob back and checks that it still is what its name says.
+    /// Reads a configuration blob.
     pub(super) async fn config(&self, id: &str) -> Result<ConfigFile> {
+        ConfigFile::parse(&self.read(id).await?)
+    }
+
+    /// Reads a blob back and checks that it still is what its name says.
+    pub(super) async fn read(&self, id: &str) -> Result<Vec<u8>> {
         let bytes = tokio::fs::read(self.blob(id)).await.map_err(|e| {
             EngineError::system(format!("Could not read the configuration of image {id}")).because(e)
         })?;
         if digest(&bytes) != id {
             return Err(EngineError::system(format!("The configuration of image {id} is damaged on disk")));
         }
-        ConfigFile::parse(&bytes)
+        Ok(bytes)
     }
 
-    pub(super) async fn remove_config(&self, id: &str) -> Result<()> {
+    pub(super) async fn remove(&self, id: &str) -> Result<()> {
         state_file::remove(&self.blob(id)).await
+    }
+
+    /// Removes blobs that no image needs and files whose writing was interrupted. Says how many.
+    pub(super) async fn remove_unneeded(&self, index: &Index) -> Result<usize> {
+        let needed: BTreeSet<String> = index
+            .images
+            .iter()
+            .flat_map(|(id, record)| [Some(id), record.manifest.as_ref().map(|m| &m.digest)])
+            .flatten()
+            .filter_map(|id| Some(id.strip_prefix("sha256:")?.to_owned()))
+            .collect();
+        let folder = self.root.join("blobs/sha256");
+        tokio::task::spawn_blocking(move || {
+            let mut removed = 0;
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let unneeded = !entry.file_name().to_str().is_some_and(|name| needed.contains(name));
+                // What cannot be removed now is tried again at the next start.
+                removed += usize::from(unneeded && std::fs::remove_file(entry.path()).is_ok());
+            }
+            removed
+        })
+        .await
+        .map_err(|e| EngineError::system("Could not look for leftovers").because(e))
     }
 
     fn index(&self) -> PathBuf {

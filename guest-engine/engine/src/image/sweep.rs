@@ -8,6 +8,26 @@ use crate::error::Result;
 use std::collections::BTreeSet;
 
 impl Images {
+    /// Finds and removes what an engine that was killed has left: blobs and layers that nothing needs. Once,
+    /// before requests are served; says how much it was.
+    pub async fn scrub(&self) -> Result<()> {
+        let index = self.snapshot();
+        let blobs = self.store.remove_unneeded(&index).await?;
+        let lost: BTreeSet<String> =
+            self.layers.layer_ids().await?.into_iter().filter(|layer| !index.needs_layer(layer)).collect();
+        if blobs > 0 || !lost.is_empty() {
+            tracing::info!(blobs, layers = lost.len(), "Leftovers of an interrupted engine are removed");
+        }
+        if !lost.is_empty() {
+            self.change(|index| {
+                index.orphans.extend(lost);
+                Ok(())
+            })
+            .await?;
+        }
+        self.sweep().await
+    }
+
     /// Removes orphaned layers, unless layers are being added right now: then whoever adds them sweeps
     /// afterwards.
     pub async fn sweep(&self) -> Result<()> {
@@ -37,6 +57,7 @@ impl Images {
         }
         self.change(|index| {
             index.orphans.retain(|layer| !doomed.contains(layer));
+            index.sources.retain(|layer, _| !doomed.contains(layer));
             Ok(())
         })
         .await

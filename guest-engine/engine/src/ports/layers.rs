@@ -2,7 +2,13 @@
 
 use crate::error::Result;
 use async_trait::async_trait;
-use std::{fmt::Debug, path::PathBuf};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use std::{
+    fmt::{self, Debug},
+    io,
+    path::PathBuf,
+};
 use tokio::io::AsyncRead;
 
 /// Keeps unpacked layers by their diff id (`sha256:…` of the uncompressed tar) and containers' root
@@ -19,6 +25,13 @@ pub trait LayerStore: Debug + Send + Sync {
 
     /// What is known of a layer; `None` when it is not here.
     async fn layer(&self, diff_id: &str) -> Result<Option<LayerInfo>>;
+
+    /// A layer as the tar it was made of, byte for byte. The stream ends with an error when what is on disk
+    /// does not give its digest any more.
+    async fn layer_tar(&self, diff_id: &str) -> Result<LayerTar>;
+
+    /// Ids of every layer, for finding leftovers.
+    async fn layer_ids(&self) -> Result<Vec<String>>;
 
     /// Removes a layer; the caller knows that nobody uses it. `Ok` when it is gone already.
     async fn remove_layer(&self, diff_id: &str) -> Result<()>;
@@ -70,6 +83,19 @@ pub struct LayerInfo {
     pub diff_id: String,
     /// Bytes of all regular files in it.
     pub size: u64,
+}
+
+/// A layer on its way out.
+pub struct LayerTar {
+    /// Bytes of the tar.
+    pub size: u64,
+    pub bytes: BoxStream<'static, io::Result<Bytes>>,
+}
+
+impl Debug for LayerTar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerTar").field("size", &self.size).finish_non_exhaustive()
+    }
 }
 
 /// Where a path leads in a root filesystem.

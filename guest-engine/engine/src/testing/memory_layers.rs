@@ -3,9 +3,11 @@
 use crate::{
     error::{EngineError, Result},
     image::config,
-    ports::{LayerInfo, LayerStore, Located},
+    ports::{LayerInfo, LayerStore, LayerTar, Located},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +33,7 @@ struct State {
 #[derive(Debug)]
 struct Layer {
     size: u64,
+    tar: Bytes,
     files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -77,13 +80,24 @@ impl LayerStore for MemoryLayers {
             files.insert(path, content);
         }
         let size = files.values().map(|content| content.len() as u64).sum();
-        self.with(|state| state.layers.insert(diff_id.clone(), Layer { size, files }));
+        let tar = Bytes::from(bytes);
+        self.with(|state| state.layers.insert(diff_id.clone(), Layer { size, tar, files }));
         Ok(LayerInfo { diff_id, size })
     }
 
     async fn layer(&self, diff_id: &str) -> Result<Option<LayerInfo>> {
         let size = self.with(|state| state.layers.get(diff_id).map(|layer| layer.size));
         Ok(size.map(|size| LayerInfo { diff_id: diff_id.to_owned(), size }))
+    }
+
+    async fn layer_tar(&self, diff_id: &str) -> Result<LayerTar> {
+        let tar = self.with(|state| state.layers.get(diff_id).map(|layer| layer.tar.clone()));
+        let tar = tar.ok_or_else(|| EngineError::not_found(format!("Layer {diff_id} does not exist")))?;
+        Ok(LayerTar { size: tar.len() as u64, bytes: Box::pin(stream::iter([Ok(tar)])) })
+    }
+
+    async fn layer_ids(&self) -> Result<Vec<String>> {
+        Ok(self.with(|state| state.layers.keys().cloned().collect()))
     }
 
     async fn remove_layer(&self, diff_id: &str) -> Result<()> {

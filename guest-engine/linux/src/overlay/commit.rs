@@ -1,7 +1,7 @@
 //! Layers made of what containers have written, and files going in and out of root filesystems.
 
 use super::{
-    DIFF_FOLDER, diff,
+    DIFF_FOLDER, Metadata, diff,
     diff::Kind,
     keep_layer, make_folder, remove_left, system,
     unpack::{self, Names},
@@ -45,18 +45,19 @@ pub(super) fn copy(layers: &Path, temporary: &Path, upper: &Path) -> Result<Laye
 pub(super) fn take(layers: &Path, temporary: &Path, upper: &Path) -> Result<LayerInfo> {
     let failed = |error: io::Error| system("Could not make a layer of the container's changes", error);
     let root = File::open(upper).map_err(failed)?;
-    let mut hashing = Hashing(Sha256::new());
+    let mut hashing = Hashing { hash: Sha256::new(), length: 0 };
     let size = diff::write(root.as_fd(), Kind::Changes, &mut hashing).map_err(failed)?;
     diff::forget_overlay(root.as_fd()).map_err(failed)?;
     let mut diff_id = String::from("sha256:");
-    for byte in hashing.0.finalize() {
+    let tar_size = Some(hashing.length);
+    for byte in hashing.hash.finalize() {
         use std::fmt::Write as _;
         // Writing to a string cannot fail.
         let _written = write!(diff_id, "{byte:02x}");
     }
     make_folder(temporary).map_err(failed)?;
     fs::rename(upper, temporary.join(DIFF_FOLDER)).map_err(failed)?;
-    keep_layer(layers, temporary, &root, LayerInfo { diff_id, size })
+    keep_layer(layers, temporary, &root, Metadata { diff_id, size, tar_size })
 }
 
 /// Reads to the end, then fails if the writer at the other end failed: a cut archive may look whole.
@@ -78,11 +79,15 @@ impl Read for WholeArchive {
     }
 }
 
-struct Hashing(Sha256);
+struct Hashing {
+    hash: Sha256,
+    length: u64,
+}
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
         Ok(bytes.len())
     }
 

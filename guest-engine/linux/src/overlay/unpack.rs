@@ -3,7 +3,10 @@
 //! The archive is not trusted. Every path is resolved by the kernel with the layer's folder as its root,
 //! so neither `..` nor links lead out of it; the last part of a path is never followed.
 
-use super::whiteout::{self, Meaning};
+use super::{
+    tar_split::{self, Recorder},
+    whiteout::{self, Meaning},
+};
 use rustix::{
     fs::{
         self as rfs, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -13,6 +16,8 @@ use rustix::{
 };
 use sha2::{Digest, Sha256};
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     ffi::OsStr,
     fmt::Write as _,
     fs::File,
@@ -21,7 +26,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt, fs::FileExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 use tar::{Archive, Entry, EntryType, Header};
 
@@ -62,13 +67,45 @@ pub(super) struct Unpacked {
     pub diff_id: String,
     /// Bytes of all regular files.
     pub size: u64,
+    /// Bytes of the archive.
+    pub tar_size: u64,
 }
 
-/// Unpacks `tar` below `root`: a layer's folder, which is empty and ours alone, or a root filesystem.
-pub(super) fn unpack(root: &File, tar: impl Read, names: Names) -> Result<Unpacked, UnpackError> {
-    let mut reader = BufReader::with_capacity(BUFFER, Hashing { inner: tar, hash: Sha256::new() });
-    let mut layer =
-        Layer { root, names, parent: None, folders: Vec::new(), size: 0, buffer: vec![0; BUFFER] };
+/// Unpacks a layer into `root`, the folder `diff` in `layer`, both empty and ours alone, and records there
+/// how the archive can be written again.
+pub(super) fn unpack_layer(root: &File, tar: impl Read, layer: &Path) -> Result<Unpacked, UnpackError> {
+    let failed = |source| UnpackError::Write { path: tar_split::FILE.to_owned(), source };
+    let record = RefCell::new(Some(Recorder::create(layer).map_err(failed)?));
+    let replaced = Replaced { folder: layer.join(tar_split::REPLACED), numbers: HashMap::new() };
+    let unpacked = run(root, tar, Names::Whiteouts, Some(replaced), &record)?;
+    record.into_inner().map_or(Ok(()), Recorder::finish).map_err(failed)?;
+    Ok(unpacked)
+}
+
+/// Unpacks `tar` into a root filesystem.
+pub(super) fn unpack(root: &File, tar: impl Read, names: Names) -> Result<(), UnpackError> {
+    run(root, tar, names, None, &RefCell::new(None)).map(|_| ())
+}
+
+fn run(
+    root: &File,
+    tar: impl Read,
+    names: Names,
+    replaced: Option<Replaced>,
+    record: &RefCell<Option<Recorder>>,
+) -> Result<Unpacked, UnpackError> {
+    let hashing = Hashing { inner: tar, hash: Sha256::new(), length: 0 };
+    let mut reader = Recorded { inner: BufReader::with_capacity(BUFFER, hashing), record };
+    let mut layer = Layer {
+        root,
+        names,
+        parent: None,
+        folders: Vec::new(),
+        size: 0,
+        buffer: vec![0; BUFFER],
+        record,
+        replaced,
+    };
     let mut archive = Archive::new(&mut reader);
     for entry in archive.entries().map_err(UnpackError::Read)? {
         layer.entry(&mut entry.map_err(UnpackError::Read)?)?;
@@ -77,25 +114,89 @@ pub(super) fn unpack(root: &File, tar: impl Read, names: Names) -> Result<Unpack
     let size = layer.size;
     // The digest covers what follows the end of the archive as well.
     io::copy(&mut reader, &mut io::sink()).map_err(UnpackError::Read)?;
-    let digest = reader.into_inner().hash.finalize();
+    let Hashing { hash, length: tar_size, .. } = reader.inner.into_inner();
     let mut diff_id = String::from("sha256:");
-    for byte in digest {
+    for byte in hash.finalize() {
         // Writing to a string cannot fail.
         let _written = write!(diff_id, "{byte:02x}");
     }
-    Ok(Unpacked { diff_id, size })
+    Ok(Unpacked { diff_id, size, tar_size })
 }
 
 struct Hashing<R> {
     inner: R,
     hash: Sha256,
+    length: u64,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         self.hash.update(&buffer[..length]);
+        self.length += length as u64;
         Ok(length)
+    }
+}
+
+/// Shows what is read to the recorder, exactly as the archive takes it.
+struct Recorded<'a, R> {
+    inner: R,
+    record: &'a RefCell<Option<Recorder>>,
+}
+
+impl<R: Read> Read for Recorded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        if let Some(record) = self.record.borrow_mut().as_mut() {
+            record.pass(&buffer[..length]);
+        }
+        Ok(length)
+    }
+}
+
+/// Files whose content the record leaves out: replaced by a later entry, they are kept all the same.
+struct Replaced {
+    folder: PathBuf,
+    /// The numbers of the record by inode.
+    numbers: HashMap<u64, u32>,
+}
+
+impl Replaced {
+    /// Takes a file that is about to go. `false` when nothing needs it.
+    fn keep(&self, folder: BorrowedFd<'_>, name: &OsStr, inode: u64) -> io::Result<bool> {
+        let Some(number) = self.numbers.get(&inode) else { return Ok(false) };
+        std::fs::create_dir_all(&self.folder)?;
+        let to = self.folder.join(number.to_string());
+        if to.exists() {
+            // By another of its names.
+            return Ok(false);
+        }
+        rfs::renameat(folder, name, rfs::CWD, to)?;
+        Ok(true)
+    }
+
+    /// The same for every file below a folder.
+    fn keep_below(&self, folder: BorrowedFd<'_>) -> io::Result<()> {
+        for entry in rfs::Dir::read_from(folder)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let stat = rfs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => {
+                    self.keep(folder, name, stat.st_ino)?;
+                }
+                FileType::Directory => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let inner = rfs::openat(folder, name, flags, Mode::empty())?;
+                    self.keep_below(inner.as_fd())?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,6 +209,9 @@ struct Layer<'a> {
     folders: Vec<(PathBuf, Timespec)>,
     size: u64,
     buffer: Vec<u8>,
+    record: &'a RefCell<Option<Recorder>>,
+    /// Only where there is a record.
+    replaced: Option<Replaced>,
 }
 
 impl Layer<'_> {
@@ -158,36 +262,33 @@ impl Layer<'_> {
         let Attributes { mode, owner, time, xattrs } = Attributes::of(entry).map_err(UnpackError::Read)?;
         let Some((_, folder)) = &self.parent else { return Ok(()) };
         let folder = folder.as_fd();
-        let existing = rfs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let was_hidden = existing.as_ref().is_some_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-        });
-        let was_folder = existing
-            .as_ref()
-            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         let is_folder = matches!(kind, EntryType::Directory);
-        if existing.is_some() && !(is_folder && was_folder) {
-            remove(folder, name, was_folder).map_err(failed)?;
-        }
+        let mut was_hidden = false;
         match kind {
             EntryType::Directory => {
-                if !was_folder {
-                    rfs::mkdirat(folder, name, Mode::from_raw_mode(0o700)).map_err(|e| failed(e.into()))?;
-                }
+                let make = || Ok(rfs::mkdirat(folder, name, Mode::from_raw_mode(0o700))?);
+                was_hidden = self.place(folder, name, true, make).map_err(failed)?.1;
             }
             EntryType::Symlink => {
                 let target = entry
                     .link_name_bytes()
                     .ok_or_else(|| UnpackError::NoTarget { path: shown.to_owned() })?;
-                rfs::symlinkat(OsStr::from_bytes(&target), folder, name).map_err(|e| failed(e.into()))?;
+                let make = || Ok(rfs::symlinkat(OsStr::from_bytes(&target), folder, name)?);
+                self.place(folder, name, false, make).map_err(failed)?;
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                node(folder, name, kind, entry.header()).map_err(failed)?;
+                let make = || node(folder, name, kind, entry.header());
+                self.place(folder, name, false, make).map_err(failed)?;
             }
             // Regular files, contiguous and sparse ones, and what nobody knows: POSIX says so.
             _ => {
-                let size = regular(folder, name, entry, &mut self.buffer).map_err(failed)?;
-                self.size += size;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let make = || Ok(File::from(rfs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?));
+                let (file, _) = self.place(folder, name, false, make).map_err(failed)?;
+                let Some(file) = file else { return Ok(()) };
+                self.size += self.regular(&file, path, entry).map_err(failed)?;
+                return finish_file(&file, mode, owner, time, &xattrs).map_err(failed);
             }
         }
         let is_link = matches!(kind, EntryType::Symlink);
@@ -236,12 +337,67 @@ impl Layer<'_> {
         }
         let target_folder = resolve(self.root.as_fd(), target.parent().unwrap_or(target))?;
         let Some((_, folder)) = &self.parent else { return Ok(()) };
-        if let Ok(stat) = rfs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            remove(folder.as_fd(), name, is_folder)?;
-        }
-        rfs::linkat(&target_folder, target_name, folder, name, AtFlags::empty())?;
+        let make = || Ok(rfs::linkat(&target_folder, target_name, folder, name, AtFlags::empty())?);
+        self.place(folder.as_fd(), name, false, make)?;
         Ok(())
+    }
+
+    /// Makes something, in the place of what an earlier entry may have made there; of folders, `None` when
+    /// one is there already. Says as well whether the name was hidden so far.
+    fn place<T>(
+        &self,
+        folder: BorrowedFd<'_>,
+        name: &OsStr,
+        is_folder: bool,
+        make: impl Fn() -> io::Result<T>,
+    ) -> io::Result<(Option<T>, bool)> {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return Ok((Some(made?), false)),
+        }
+        let stat = rfs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let there = FileType::from_raw_mode(stat.st_mode);
+        if is_folder && there == FileType::Directory {
+            return Ok((None, false));
+        }
+        let was_hidden = there == FileType::CharacterDevice && stat.st_rdev == 0;
+        self.clear(folder, name, there, stat.st_ino)?;
+        Ok((Some(make()?), was_hidden))
+    }
+
+    fn clear(&self, folder: BorrowedFd<'_>, name: &OsStr, there: FileType, inode: u64) -> io::Result<()> {
+        if let Some(replaced) = &self.replaced {
+            match there {
+                FileType::RegularFile if replaced.keep(folder, name, inode)? => return Ok(()),
+                FileType::Directory => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let inner = rfs::openat(folder, name, flags, Mode::empty())?;
+                    replaced.keep_below(inner.as_fd())?;
+                }
+                _ => {}
+            }
+        }
+        remove(folder, name, there == FileType::Directory)
+    }
+
+    /// Writes a file's content. Says how many bytes it has.
+    fn regular<R: Read>(&mut self, file: &File, path: &Path, entry: &mut Entry<'_, R>) -> io::Result<u64> {
+        let sparse = matches!(entry.header().entry_type(), EntryType::GNUSparse);
+        let length = entry.size();
+        // What is between the holes is not what the file has: kept as it came.
+        let recorded = !sparse && length > 0 && self.replaced.is_some();
+        if recorded && let Some(replaced) = &mut self.replaced {
+            let mut record = self.record.borrow_mut();
+            if let Some(record) = record.as_mut() {
+                let number = record.begin_content(path.as_os_str().as_bytes(), length);
+                replaced.numbers.insert(rfs::fstat(file)?.st_ino, number);
+            }
+        }
+        let written = write_content(file, entry, &mut self.buffer, sparse);
+        if recorded && let Some(record) = self.record.borrow_mut().as_mut() {
+            record.end_content();
+        }
+        written
     }
 
     /// The folder at `path`, made if it is missing.
@@ -322,7 +478,8 @@ impl Attributes {
         }
         let header = entry.header();
         if time.tv_sec == 0 && time.tv_nsec == 0 {
-            time.tv_sec = i64::try_from(header.mtime()?).unwrap_or(0);
+            let seconds = number(&header.as_old().mtime, || header.mtime())?;
+            time.tv_sec = i64::try_from(seconds).unwrap_or(0);
         }
         // The pax numbers have been merged into the header by the tar crate.
         let id = |number: u64| {
@@ -331,9 +488,18 @@ impl Attributes {
                 .filter(|&id| id != u32::MAX)
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "owner out of range"))
         };
-        let owner = (Uid::from_raw(id(header.uid()?)?), Gid::from_raw(id(header.gid()?)?));
-        Ok(Self { mode: Mode::from_raw_mode(header.mode()? & 0o7777), owner, time, xattrs })
+        let old = header.as_old();
+        let uid = id(number(&old.uid, || header.uid())?)?;
+        let gid = id(number(&old.gid, || header.gid())?)?;
+        let mode = number(&old.mode, || header.mode().map(u64::from))?;
+        let mode = Mode::from_raw_mode(u32::try_from(mode & 0o7777).unwrap_or(0));
+        Ok(Self { mode, owner: (Uid::from_raw(uid), Gid::from_raw(gid)), time, xattrs })
     }
+}
+
+/// An empty field is zero, as for every other reader of tars.
+fn number(field: &[u8], read: impl FnOnce() -> io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { read() }
 }
 
 /// `SECONDS[.FRACTION]`.
@@ -369,15 +535,7 @@ fn resolve(root: BorrowedFd<'_>, path: &std::path::Path) -> io::Result<OwnedFd> 
     Ok(rfs::openat2(root, path, flags, Mode::empty(), resolve)?)
 }
 
-fn regular<R: Read>(
-    folder: BorrowedFd<'_>,
-    name: &OsStr,
-    entry: &mut Entry<'_, R>,
-    buffer: &mut [u8],
-) -> io::Result<u64> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(rfs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?);
-    let sparse = matches!(entry.header().entry_type(), EntryType::GNUSparse);
+fn write_content(file: &File, entry: &mut impl Read, buffer: &mut [u8], sparse: bool) -> io::Result<u64> {
     let mut written = 0;
     loop {
         let length = match entry.read(buffer) {
@@ -397,6 +555,25 @@ fn regular<R: Read>(
         file.set_len(written)?;
     }
     Ok(written)
+}
+
+/// What a header says of a file. In this order: a change of owner clears setuid and capabilities.
+fn finish_file(
+    file: &File,
+    mode: Mode,
+    owner: (Uid, Gid),
+    time: Timespec,
+    xattrs: &[(String, Vec<u8>)],
+) -> io::Result<()> {
+    rfs::fchown(file, Some(owner.0), Some(owner.1))?;
+    for (key, value) in xattrs {
+        match xattr::FileExt::set_xattr(file, key, value) {
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENOTSUP | nix::libc::EPERM)) => {}
+            other => other?,
+        }
+    }
+    rfs::fchmod(file, mode)?;
+    Ok(rfs::futimens(file, &times(time))?)
 }
 
 fn node(folder: BorrowedFd<'_>, name: &OsStr, kind: EntryType, header: &Header) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use engine::ports::LayerStore;
 use engine_linux::OverlayLayers;
+use futures_util::StreamExt;
 use nix::mount::{MsFlags, mount, umount};
 use sha2::{Digest, Sha256};
 use std::{
@@ -266,4 +267,47 @@ async fn nothing_and_very_many_layers_can_be_mounted() {
     let merged = store.store.mount_rootfs("tall").await.unwrap();
     assert_eq!(fs::read_dir(&merged).unwrap().count(), 100);
     store.store.remove_rootfs("tall").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_layers_tar_comes_back_byte_for_byte() {
+    let store = Store::new();
+    let long = "n".repeat(90);
+    let mut tar = Tar::new()
+        .folder("dir/")
+        .file("dir/twice", "first")
+        .file(&format!("dir/{long}"), &"large ".repeat(50_000))
+        .hard_link("dir/link", "dir/twice")
+        // Replaced by later entries: file by file, folder by file, file by folder.
+        .file("dir/twice", "second, longer")
+        .folder("dir/tree/")
+        .file("dir/tree/leaf", "leaf")
+        .file("dir/tree", "no folder any more")
+        .file("plain", "plain")
+        .folder("plain/")
+        .symlink("sym", "dir")
+        .file("sym/through", "a link")
+        .file(".wh.gone", "")
+        .file("empty", "")
+        .bytes();
+    // What follows the end of an archive belongs to it as well.
+    tar.extend([0; 4096]);
+    let digest = store.apply(&tar).await;
+    assert_eq!(fs::read_to_string(store.diff(&digest).join("dir/twice")).unwrap(), "second, longer");
+    assert_eq!(written(&store.store, &digest).await.unwrap(), tar);
+    assert_eq!(store.store.layer_ids().await.unwrap(), [digest.clone()]);
+
+    fs::write(store.diff(&digest).join("dir/through"), "a lie!").unwrap();
+    let damaged = written(&store.store, &digest).await.unwrap_err();
+    assert!(damaged.contains("is damaged on disk"), "{damaged}");
+}
+
+async fn written(store: &OverlayLayers, digest: &str) -> Result<Vec<u8>, String> {
+    let mut tar = store.layer_tar(digest).await.map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = tar.bytes.next().await {
+        bytes.extend_from_slice(&piece.map_err(|error| error.to_string())?);
+    }
+    assert_eq!(bytes.len() as u64, tar.size);
+    Ok(bytes)
 }

@@ -12,7 +12,7 @@ pub(super) fn summary(image: &ImageSummary) -> Value {
         "Id": image.id,
         "ParentId": image.parent.as_deref().unwrap_or_default(),
         "RepoTags": image.names,
-        "RepoDigests": [],
+        "RepoDigests": image.digests,
         "Created": image.created,
         "Size": image.size,
         "VirtualSize": image.size,
@@ -29,7 +29,7 @@ pub(super) fn inspect(image: &Image) -> Value {
     let mut object = json!({
         "Id": image.id,
         "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-        "RepoDigests": [],
+        "RepoDigests": image.digests.iter().map(Reference::familiar).collect::<Vec<_>>(),
         "Parent": image.parent.as_deref().unwrap_or_default(),
         "Comment": config.comment.as_deref().unwrap_or_default(),
         "Created": config.created.as_deref().unwrap_or(NO_TIME),

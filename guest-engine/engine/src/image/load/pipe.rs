@@ -19,20 +19,36 @@ pub(crate) struct Reader {
     current: Bytes,
 }
 
+/// The async end of [`channel`].
+pub(crate) struct Feeder(mpsc::Sender<io::Result<Bytes>>);
+
+impl Feeder {
+    /// Says whether anybody is still reading.
+    pub(crate) async fn send(&self, piece: io::Result<Bytes>) -> bool {
+        self.0.send(piece).await.is_ok()
+    }
+}
+
+/// Connects async work to a blocking reader.
+pub(crate) fn channel() -> (Feeder, Reader) {
+    let (sender, pieces) = mpsc::channel(QUEUE);
+    (Feeder(sender), Reader { pieces, current: Bytes::new() })
+}
+
 /// Connects an async stream to a blocking reader. The future carries the bytes.
 pub(crate) fn feed(
     mut source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
 ) -> (impl Future<Output = ()> + Send, Reader) {
-    let (sender, pieces) = mpsc::channel(QUEUE);
+    let (feeder, reader) = channel();
     let feed = async move {
         while let Some(piece) = source.next().await {
             let failed = piece.is_err();
-            if sender.send(piece).await.is_err() || failed {
+            if !feeder.send(piece).await || failed {
                 break;
             }
         }
     };
-    (feed, Reader { pieces, current: Bytes::new() })
+    (feed, reader)
 }
 
 impl Read for Reader {
@@ -65,6 +81,16 @@ impl Writer {
     /// Sends everything that `source` has. The reader sees the error when `source` fails: half a layer
     /// must not look like a whole one. A reader that stops early is no error here; it says why itself.
     pub(crate) fn copy(self, source: &mut dyn Read) -> io::Result<()> {
+        self.send(source).map(|_| ())
+    }
+
+    /// The reader sees an error instead of an end.
+    pub(crate) fn fail(&self, error: io::Error) {
+        drop(self.0.blocking_send(Err(error)));
+    }
+
+    /// [`Writer::copy`], without the end. Says whether the reader is still there.
+    pub(crate) fn send(&self, source: &mut dyn Read) -> io::Result<bool> {
         loop {
             let mut piece = vec![0; PIECE];
             let mut filled = 0;
@@ -80,8 +106,11 @@ impl Writer {
                 }
             }
             piece.truncate(filled);
-            if filled == 0 || self.0.blocking_send(Ok(piece.into())).is_err() {
-                return Ok(());
+            if filled == 0 {
+                return Ok(true);
+            }
+            if self.0.blocking_send(Ok(piece.into())).is_err() {
+                return Ok(false);
             }
         }
     }

@@ -1,0 +1,95 @@
+//! What a registry wants to be convinced with: `WWW-Authenticate`.
+
+use std::collections::HashMap;
+
+/// One scheme and its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    Basic,
+    Bearer {
+        /// Where tokens are given out.
+        realm: String,
+        service: Option<String>,
+        /// What the refused request would have needed.
+        scope: Option<String>,
+    },
+}
+
+impl Challenge {
+    /// The first scheme we can answer of all header values.
+    pub(super) fn of<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut basic = None;
+        for header in headers {
+            let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
+            if scheme.eq_ignore_ascii_case("basic") {
+                basic = Some(Self::Basic);
+            } else if scheme.eq_ignore_ascii_case("bearer") {
+                let mut parameters = parameters(rest);
+                if let Some(realm) = parameters.remove("realm") {
+                    let (service, scope) = (parameters.remove("service"), parameters.remove("scope"));
+                    return Some(Self::Bearer { realm, service, scope });
+                }
+            }
+        }
+        basic
+    }
+}
+
+/// `key="value",key=value`, with backslashes in quoted values.
+fn parameters(text: &str) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    let mut rest = text;
+    while let Some((key, value)) = rest.split_once('=') {
+        let key = key.trim_matches([' ', ',']).to_ascii_lowercase();
+        let mut text = String::new();
+        if let Some(quoted) = value.strip_prefix('"') {
+            let mut characters = quoted.char_indices();
+            let mut end = quoted.len();
+            while let Some((at, character)) = characters.next() {
+                match character {
+                    '"' => {
+                        end = at + 1;
+                        break;
+                    }
+                    '\\' => text.extend(characters.next().map(|(_, escaped)| escaped)),
+                    other => text.push(other),
+                }
+            }
+            rest = &quoted[end..];
+        } else {
+            let end = value.find(',').unwrap_or(value.len());
+            text.push_str(value[..end].trim());
+            rest = &value[end..];
+        }
+        found.insert(key, text);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_comes_before_basic() {
+        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/a:pull,push""#;
+        assert_eq!(
+            Challenge::of(["Basic realm=\"x\"", hub]),
+            Some(Challenge::Bearer {
+                realm: "https://auth.docker.io/token".into(),
+                service: Some("registry.docker.io".into()),
+                scope: Some("repository:library/a:pull,push".into()),
+            })
+        );
+        assert_eq!(Challenge::of(["basic realm=x"]), Some(Challenge::Basic));
+        assert_eq!(Challenge::of(["Digest x=y"]), None);
+    }
+
+    #[test]
+    fn odd_parameters_are_read() {
+        let found = parameters(r#"realm="a\"b" , Service=c,scope="""#);
+        assert_eq!(found["realm"], "a\"b");
+        assert_eq!(found["service"], "c");
+        assert_eq!(found["scope"], "");
+    }
+}
