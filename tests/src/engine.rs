@@ -4,14 +4,15 @@
 use crate::{
     artifacts,
     host::docker,
+    network::Network,
     run::{Run, eventually, run, run_with_input},
 };
 use anyhow::{Context, Result, bail};
 use std::{
     fs::File,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 use tempfile::TempDir;
 
@@ -20,14 +21,22 @@ use tempfile::TempDir;
 pub struct NativeEngine {
     folder: TempDir,
     process: Option<Child>,
-    /// Its network namespace, which outlives a crash as a machine's network does.
-    network: Option<File>,
+    network: Network,
+    options: Vec<String>,
 }
 
 impl NativeEngine {
     /// Starts an engine on an empty data root. Root only.
     pub fn start() -> Result<Self> {
-        let mut engine = Self { folder: TempDir::with_prefix("e-")?, process: None, network: None };
+        Self::start_with(|_, _| Ok(Vec::new()))
+    }
+
+    /// Starts one with more options, made with its network and its folder: what it is to reach has to be
+    /// there first.
+    pub fn start_with(options: impl FnOnce(&Network, &Path) -> Result<Vec<String>>) -> Result<Self> {
+        let (folder, network) = (TempDir::with_prefix("e-")?, Network::new()?);
+        let options = options(&network, folder.path())?;
+        let mut engine = Self { folder, process: None, network, options };
         engine.spawn()?;
         Ok(engine)
     }
@@ -43,23 +52,16 @@ impl NativeEngine {
     pub fn spawn(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         // Docker's bridge and NAT rules stay out of the host's network.
-        let mut command = match &self.network {
-            None => Command::new("unshare"),
-            Some(_) => Command::new("nsenter"),
-        };
-        let process = command
-            .arg(match &self.network {
-                None => "--net".to_owned(),
-                Some(file) => format!("--net=/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()),
-            })
-            .arg("--")
-            .arg(artifacts::engine()?)
+        let process = self
+            .network
+            .command(&artifacts::engine()?)
             .args(["serve", "--socket"])
             .arg(self.socket())
             .arg("--data-root")
             .arg(self.folder.path().join("data"))
             .arg("--run-root")
             .arg(self.folder.path().join("run"))
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -71,11 +73,7 @@ impl NativeEngine {
                 bail!("The engine ended with {}: {}", status?, std::fs::read_to_string(self.log())?);
             }
             Ok(UnixStream::connect(self.socket()).is_ok())
-        })?;
-        if let (None, Some(pid)) = (&self.network, self.pid()) {
-            self.network = Some(File::open(format!("/proc/{pid}/ns/net"))?);
-        }
-        Ok(())
+        })
     }
 
     /// SIGKILL, as a crash would.
@@ -97,6 +95,11 @@ impl NativeEngine {
         self.folder.path().join("docker.sock")
     }
 
+    /// The network it lives in.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Its data root.
     pub fn data_root(&self) -> PathBuf {
         self.folder.path().join("data")
@@ -113,8 +116,14 @@ impl NativeEngine {
         Ok(self.docker(&args)?.stdout.trim_end().to_owned())
     }
 
-    fn log(&self) -> PathBuf {
+    /// What it has said, of all its runs.
+    pub fn log(&self) -> PathBuf {
         self.folder.path().join("engine.log")
+    }
+
+    /// Where the test may put what belongs to it; gone afterwards.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// `unix://…`.

@@ -3,11 +3,18 @@
 
 pub mod artifacts;
 pub mod engine;
+pub mod fake_registry;
 pub mod host;
+pub mod image_parts;
+pub mod network;
 pub mod pty;
+pub mod real_registry;
 pub mod request;
 pub mod run;
 
 pub use engine::NativeEngine;
+pub use fake_registry::FakeRegistry;
 pub use host::Host;
+pub use network::Network;
+pub use real_registry::RealRegistry;
 pub use run::{Run, command};

@@ -1,0 +1,81 @@
+//! A network namespace of a test's own: the engine lives in it, and the servers it is to reach.
+
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
+use std::{
+    fs::File,
+    io::Read,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+/// An address that is not the loopback's: what only local registries may is not allowed here.
+pub const ADDRESS: &str = "192.0.2.1";
+
+/// Lasts until it is dropped; engines come and go in it.
+#[derive(Debug)]
+pub struct Network {
+    holder: Child,
+}
+
+impl Network {
+    /// With a loopback device, which also has [`ADDRESS`]. Root only.
+    pub fn new() -> Result<Self> {
+        let set_up = format!(
+            "busybox ip link set lo up && busybox ip address add {ADDRESS}/32 dev lo && echo && exec sleep 100000"
+        );
+        let mut holder = Command::new("unshare")
+            .args(["--net", "--", "sh", "-c", &set_up])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("Could not run unshare")?;
+        let mut ready = [0];
+        let mut said = holder.stdout.take().context("the namespace's output")?;
+        said.read_exact(&mut ready).context("The network namespace was not set up")?;
+        Ok(Self { holder })
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.holder.id()).into()
+    }
+
+    /// A command that runs in it.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command
+    }
+
+    /// A socket in it, for a server that lives in the test itself.
+    pub fn listen(&self, address: &str) -> Result<TcpListener> {
+        let address = address.to_owned();
+        self.inside(move || Ok(TcpListener::bind(address)?))
+    }
+
+    /// Whether anybody listens there.
+    pub fn answers(&self, address: &str) -> Result<bool> {
+        let address = address.to_owned();
+        self.inside(move || Ok(TcpStream::connect(address).is_ok()))
+    }
+
+    /// The namespace is the thread's; a socket made there keeps it.
+    fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let path = self.path();
+        let inside = thread::spawn(move || {
+            setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        inside.join().map_err(|_| anyhow!("a thread panicked"))?
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Everything in it ends or has ended by itself.
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
