@@ -3,6 +3,7 @@
 //! `make bench BENCH="guest native tunnel"` picks sections.
 
 mod guest;
+mod images;
 mod native;
 mod sample;
 mod tunnel;
@@ -14,7 +15,7 @@ use anyhow::{Result, bail};
 fn main() -> Result<()> {
     let mut sections: Vec<String> = std::env::args().skip(1).collect();
     if sections.is_empty() {
-        sections = ["guest", "tunnel", "native"].map(str::to_owned).into();
+        sections = ["guest", "tunnel", "native", "images"].map(str::to_owned).into();
     }
     for section in sections {
         eprintln!("# {section}");
@@ -22,7 +23,8 @@ fn main() -> Result<()> {
             "guest" => guest::bench()?,
             "tunnel" => tunnel::bench()?,
             "native" => native::bench()?,
-            other => bail!("There is no section {other}; there are guest, tunnel and native"),
+            "images" => images::bench()?,
+            other => bail!("There is no section {other}; there are guest, tunnel, native and images"),
         }
     }
     Ok(())
