@@ -1,7 +1,8 @@
 //! `machine-engine serve`: take the data root, open the engine, listen, say so, and end in order.
 //!
 //! ```text
-//!   data root locked ─▶ socket bound ─▶ engine open ─▶ ready ──SIGTERM, SIGINT──▶ connections end ─▶ end
+//!   data root locked ─▶ socket bound ─▶ engine open ─▶ containers back ─▶ ready ──SIGTERM, SIGINT──▶
+//!   connections end ─▶ end
 //! ```
 //! The socket is bound before the engine opens, so that clients that come early wait instead of failing.
 
@@ -31,6 +32,9 @@ use std::{
 const KEEPER_SOCKET: &str = "keeper.sock";
 /// What stopping all containers may take at the end.
 const STOP_CONTAINERS: Duration = Duration::from_secs(9);
+
+/// How long clients are kept waiting until the containers of before are there again.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// Why the engine could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,7 @@ pub async fn serve(
             tracing::warn!(%error, "Published ports will not reach the machine's host");
         }
     });
+    engine.containers.settled(SETTLING).await;
     let state = AppState { engine: Arc::clone(&engine), stopping: stop.clone() };
     if let Some(fd) = options.ready_fd {
         // The backlog accepts already; the loop below starts without another wait.

@@ -71,7 +71,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long the owner of a container may take for one short request.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -115,6 +115,9 @@ struct Shared {
     execs: exec::Registry,
     /// The machine is going down: what ends now is to start again at the next boot.
     shutting_down: AtomicBool,
+    /// Watched by every container that was found when the engine came up, until it is taken over or
+    /// started again.
+    settling: watch::Sender<()>,
 }
 
 impl Containers {
@@ -138,9 +141,18 @@ impl Containers {
             index: Index::default(),
             execs: exec::Registry::default(),
             shutting_down: AtomicBool::new(false),
+            settling: watch::Sender::new(()),
         });
         restore::restore(&shared).await?;
         Ok(Self { shared })
+    }
+
+    /// Waits until every container that was found at the start is taken over, or started again as its
+    /// policy says: who hears that the engine answers may count on them. At most for `patience`.
+    pub async fn settled(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.shared.settling.closed()).await.is_err() {
+            tracing::warn!("Containers are still being started");
+        }
     }
 
     /// One container as it is now, by id, name or unambiguous start of an id.

@@ -125,7 +125,7 @@ pub(super) struct Actor {
     requests: mpsc::Receiver<Request>,
     exits: u64,
     backoff: Backoff,
-    restart_at: Option<Instant>,
+    pub(super) restart_at: Option<Instant>,
     /// The next end is part of a restart by a user.
     keep: bool,
     /// The next end is what a user's stop waits for.
@@ -235,8 +235,8 @@ impl Actor {
         (result, Flow::Continue)
     }
 
-    /// Starts again after the back-off.
-    async fn restart(&mut self) -> Flow {
+    /// Starts again after the back-off, or after a boot.
+    pub(super) async fn restart(&mut self) -> Flow {
         if let Err(error) = self.start().await {
             tracing::warn!(%error, container = self.record.id, "Container could not be restarted");
             self.move_to(Status::Exited);
@@ -453,14 +453,12 @@ impl Actor {
         Ending { exit_code, manually_stopped: self.record.manually_stopped, restarts: self.record.restarts }
     }
 
-    /// Whether the policy wants the container back when the engine comes up; then it is restarted soon.
-    pub(super) fn schedule_boot_restart(&mut self) {
+    /// Whether the policy wants the ended container back now that the engine comes up.
+    pub(super) fn wanted_at_boot(&self) -> bool {
         let state = &self.record.state;
-        let wanted = state.started_at.is_some()
-            && restart::after_boot(self.record.policy(), self.ending(state.exit_code));
-        if wanted && matches!(state.status, Status::Exited | Status::Restarting) {
-            self.restart_at = Some(Instant::now());
-        }
+        state.status == Status::Exited
+            && state.started_at.is_some()
+            && restart::after_boot(self.record.policy(), self.ending(state.exit_code))
     }
 
     /// Moves on; a transition that the table forbids is logged and not made.

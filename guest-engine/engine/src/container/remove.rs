@@ -3,6 +3,7 @@
 use super::{
     Containers, Shared,
     actor::{Actor, Flow, Purpose, Request},
+    index::Handle,
     signal::SIGKILL,
     state::Status,
     to_the_end,
@@ -12,6 +13,8 @@ use std::{io, sync::Arc, time::Duration};
 
 /// How long the kernel may take to end a killed process.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a container is killed that somebody starts again before it can be removed.
+const KILL_ATTEMPTS: usize = 5;
 
 /// What a prune took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,26 +48,19 @@ impl Containers {
             _ => {}
         }
         to_the_end(async move {
-            if status.counts_as_running() {
-                let mut observed = handle.observed.clone();
-                match handle.ask(|reply| Request::Signal { signal: SIGKILL, purpose: Purpose::Remove, reply }).await {
-                    Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
-                    other => other?,
+            for _ in 0..KILL_ATTEMPTS {
+                if handle.record().state.status.counts_as_running() {
+                    kill_for_good(&handle).await?;
                 }
-                let ended = observed.wait_for(|now| now.removed || !now.record.state.status.counts_as_running());
-                if tokio::time::timeout(KILL_PATIENCE, ended).await.is_err() {
-                    return Err(EngineError::system(format!(
-                        "cannot remove container \"/{}\": could not kill: tried to kill container, but did not receive \
-                         an exit event",
-                        record.name
-                    )));
+                match handle.ask(|reply| Request::Remove { reply }).await {
+                    // It removed itself meanwhile.
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                    // It was started meanwhile, by its policy or by somebody else.
+                    Err(error) if force && error.kind() == ErrorKind::Conflict => {}
+                    other => return other,
                 }
             }
-            match handle.ask(|reply| Request::Remove { reply }).await {
-                // It removed itself meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                other => other,
-            }
+            Err(could_not_kill(&record.name))
         })
         .await
     }
@@ -91,6 +87,27 @@ impl Containers {
         }
         Ok(pruned)
     }
+}
+
+/// Ends its process; what is to be removed is not restarted by its policy.
+async fn kill_for_good(handle: &Handle) -> Result<()> {
+    let mut observed = handle.observed.clone();
+    match handle.ask(|reply| Request::Signal { signal: SIGKILL, purpose: Purpose::Remove, reply }).await {
+        Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+        other => other?,
+    }
+    let ended = observed.wait_for(|now| now.removed || !now.record.state.status.counts_as_running());
+    match tokio::time::timeout(KILL_PATIENCE, ended).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(could_not_kill(&handle.record().name)),
+    }
+}
+
+fn could_not_kill(name: &str) -> EngineError {
+    EngineError::system(format!(
+        "cannot remove container \"/{name}\": could not kill: tried to kill container, but did not receive an exit \
+         event"
+    ))
 }
 
 impl Actor {

@@ -12,6 +12,7 @@ use crate::{
     state_file,
 };
 use std::{collections::HashSet, io, sync::Arc, time::SystemTime};
+use tokio::sync::watch;
 
 /// The code of a container whose end nobody saw, as dockerd shows it after a reboot.
 const LOST: i32 = 255;
@@ -37,7 +38,7 @@ pub(super) async fn restore(shared: &Arc<Shared>) -> Result<()> {
     }
     shared.networks.restore_ports().await;
     for actor in actors {
-        tokio::spawn(actor.resume());
+        tokio::spawn(actor.resume(shared.settling.subscribe()));
     }
     let strays = strays(shared, &owned).await;
     tokio::spawn(sweep(shared.clone(), strays));
@@ -103,8 +104,8 @@ async fn sweep(shared: Arc<Shared>, (rootfs, sandboxes): (Vec<String>, Vec<Strin
 }
 
 impl Actor {
-    /// Finds out what became of the container, then serves it.
-    async fn resume(mut self) {
+    /// Finds out what became of the container, then serves it. `settling` is let go in between.
+    async fn resume(mut self, settling: watch::Receiver<()>) {
         let flow = match self.record.state.status {
             Status::Running | Status::Paused => self.readopt().await,
             Status::Removing => self.remove_itself().await,
@@ -119,10 +120,14 @@ impl Actor {
         }
         if self.record.state.status == Status::Restarting {
             // The policy had decided; only the pause was cut short.
+            self.restart_at = None;
             self.move_to(Status::Exited);
             self.show();
         }
-        self.schedule_boot_restart();
+        if self.wanted_at_boot() && self.restart().await == Flow::End {
+            return;
+        }
+        drop(settling);
         self.run().await;
     }
 

@@ -235,6 +235,16 @@ async fn on_failure_restarts_so_often_and_a_stop_ends_always() {
 }
 
 #[tokio::test]
+async fn forced_removal_wins_against_the_restart_policy() {
+    let world = World::new().await;
+    for _ in 0..20 {
+        let id = world.run("true", policy(RestartPolicyNameEnum::ALWAYS, 0)).await;
+        world.containers.remove(&id, true).await.unwrap();
+        assert!(world.containers.inspect(&id).is_err());
+    }
+}
+
+#[tokio::test]
 async fn restart_keeps_what_removes_itself() {
     let world = World::new().await;
     let host = HostConfig { auto_remove: Some(true), ..HostConfig::default() };
@@ -305,11 +315,11 @@ async fn a_new_engine_takes_over_what_runs_and_marks_what_died() {
     world.runtime.lose(&always);
     world.links.remove_sandbox_of(&[&lost, &always]);
     let second = open(world.root.path(), &world.runtime, &world.layers, &world.links, &world.events).await;
+    second.settled(Duration::from_secs(10)).await;
     let status = |id: &str| second.inspect(id).unwrap().record.state.clone();
     assert_eq!(status(&running).status, Status::Running);
-    eventually(|| status(&lost).status == Status::Exited).await;
-    assert_eq!(status(&lost).exit_code, 255);
-    eventually(|| status(&always).status == Status::Running).await;
+    assert_eq!((status(&lost).status, status(&lost).exit_code), (Status::Exited, 255));
+    assert_eq!(status(&always).status, Status::Running);
     assert_eq!(status(&stopped).status, Status::Exited);
     second.kill(&running, None).await.unwrap();
     assert_eq!(second.wait(&running, WaitCondition::NotRunning).unwrap().done().await.exit_code, 137);
