@@ -1,6 +1,6 @@
 #!/bin/sh
 # install-clients.sh : the real clients the tests drive, into $TOOLS: docker (unless the host has it),
-# and docker-py in a virtual environment of its own. Needs $IMAGES, which verifies Debian's packages.
+# docker compose, and Python's clients in a virtual environment of their own. Needs $IMAGES, which verifies Debian's packages.
 set -eu
 mkdir -p "$TOOLS/bin"
 if command -v docker >/dev/null 2>&1; then
@@ -9,9 +9,18 @@ elif [ ! -x "$TOOLS/bin/docker" ]; then
     echo "Fetching the docker client"
     "$IMAGES" package docker-cli --file bin/docker --output "$TOOLS/bin/docker"
 fi
-if [ "${1:-}" != docker-only ] && [ ! -e "$TOOLS/venv/.done" ]; then
-    echo "Installing docker-py"
+[ "${1:-}" != docker-only ] || exit 0
+plugin=cli-plugins/docker-compose
+if [ ! -x "$TOOLS/compose/$plugin" ]; then
+    echo "Fetching docker compose"
+    mkdir -p "$TOOLS/compose/cli-plugins"
+    "$IMAGES" package docker-compose --file "usr/libexec/docker/$plugin" --output "$TOOLS/compose/$plugin"
+fi
+packages="docker==7.1.0 testcontainers==4.15.0"
+if [ "$(cat "$TOOLS/venv/.packages" 2>/dev/null)" != "$packages" ]; then
+    echo "Installing docker-py and testcontainers"
     python3 -m venv "$TOOLS/venv"
-    "$TOOLS/venv/bin/pip" install --quiet --disable-pip-version-check docker==7.1.0
-    touch "$TOOLS/venv/.done"
+    # shellcheck disable=SC2086 # the list is meant to split
+    "$TOOLS/venv/bin/pip" install --quiet --disable-pip-version-check $packages
+    echo "$packages" >"$TOOLS/venv/.packages"
 fi

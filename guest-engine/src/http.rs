@@ -25,3 +25,4 @@ mod peer;
 mod service;
 mod system;
 mod timestamp;
+mod volumes;

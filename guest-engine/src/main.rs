@@ -4,7 +4,7 @@
 
 use clap::Parser;
 use engine::engine::Ports;
-use engine_linux::{NetlinkLinks, OverlayLayers, ShimRuntime, shim};
+use engine_linux::{FolderVolumes, NetlinkLinks, OverlayLayers, ShimRuntime, container_init, shim};
 use guest_engine::{
     config::{Arguments, Command, ServeOptions},
     init,
@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         return shim::main(arguments.get(2..).unwrap_or_default());
     }
     let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    if called.is_some_and(|name| name == container_init::NAME) {
+        return container_init::main(arguments.get(1..).unwrap_or_default());
+    }
     if std::process::id() == 1 && called.is_none_or(|name| name == "init") {
         init::run();
     }
@@ -58,9 +61,12 @@ fn run_engine(options: ServeOptions) -> Result<(), Box<dyn Error>> {
 fn adapters(options: &ServeOptions, keeper: Arc<KeeperLink>) -> Ports {
     // The running binary, whatever happens to its file.
     let executable = PathBuf::from("/proc/self/exe");
+    let layers = Arc::new(OverlayLayers::new(&options.data_root));
     Ports {
         runtime: Arc::new(ShimRuntime::new(&options.run_root, &options.data_root, executable)),
-        layers: Arc::new(OverlayLayers::new(&options.data_root)),
+        files: layers.clone(),
+        layers,
+        volumes: Arc::new(FolderVolumes::new(&options.run_root, &options.data_root)),
         links: Arc::new(NetlinkLinks::new(&options.run_root)),
         host_ports: keeper,
     }

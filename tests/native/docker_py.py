@@ -1,5 +1,8 @@
 """docker-py against an engine that has busybox; DOCKER_HOST says where. Any failed assertion fails the test."""
 
+import io
+import tarfile
+
 import docker
 
 client = docker.from_env()
@@ -35,3 +38,38 @@ try:
     raise AssertionError("it was removed")
 except docker.errors.NotFound as error:
     assert "No such container: pi" in error.explanation, error
+
+# Volumes and files.
+volume = client.volumes.create("py-data", labels={"who": "me"})
+assert volume.attrs["Driver"] == "local" and volume.attrs["Labels"] == {"who": "me"}
+mounts = [docker.types.Mount("/there", "py-data"), docker.types.Mount("/memory", None, type="tmpfs", tmpfs_size=65536)]
+box = client.containers.create("busybox", "sh -c 'cat /there/f; df -k /memory | tail -1'", mounts=mounts)
+packed = io.BytesIO()
+with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    entry = tarfile.TarInfo("f")
+    entry.size = 5
+    archive.addfile(entry, io.BytesIO(b"hello"))
+assert box.put_archive("/there", packed.getvalue())
+box.start()
+assert box.wait()["StatusCode"] == 0
+output = box.logs()
+assert output.startswith(b"hello") and b" 64 " in output, output
+stream, stat = box.get_archive("/there/f")
+assert stat["name"] == "f" and stat["size"] == 5 and stat["mode"] == 0o644 and stat["linkTarget"] == "", stat
+with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+    assert archive.extractfile("f").read() == b"hello"
+assert box.diff() is not None
+with tarfile.open(fileobj=io.BytesIO(b"".join(box.export()))) as archive:
+    assert "bin" in archive.getnames() and "there/f" not in archive.getnames()
+assert [m["Name"] for m in box.attrs["Mounts"] if m["Type"] == "volume"] == ["py-data"]
+usage = client.df()
+assert [v["UsageData"] for v in usage["Volumes"]] == [{"RefCount": 1, "Size": 5}], usage["Volumes"]
+try:
+    volume.remove()
+    raise AssertionError("it is in use")
+except docker.errors.APIError as error:
+    assert error.status_code == 409, error
+assert client.containers.prune()["ContainersDeleted"] == [box.id]
+assert client.volumes.prune()["VolumesDeleted"] == []
+assert client.volumes.prune({"all": True})["VolumesDeleted"] == ["py-data"]
+assert client.volumes.list() == []

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod containers;
+mod copy;
 mod crash;
 mod events;
 mod exec;
@@ -18,3 +19,4 @@ mod registry;
 mod security;
 mod stdio;
 mod system;
+mod volumes;

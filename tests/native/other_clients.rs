@@ -1,4 +1,4 @@
-//! Clients that are not the docker CLI: docker-py and bollard.
+//! Clients that are not the docker CLI: docker-py, testcontainers and bollard.
 
 use anyhow::Result;
 use bollard::{
@@ -12,12 +12,22 @@ use bollard::{
 use futures_util::TryStreamExt;
 use tests::{NativeEngine, artifacts, run};
 
+fn python(script: &str) -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let mut python = run::command(&artifacts::python()?, [artifacts::file(script)]);
+    run::run(python.env("DOCKER_HOST", engine.url()))?.ok()?;
+    assert_eq!(engine.docker(&["ps", "-aq"])?.ok()?, "", "it cleans up after itself");
+    Ok(())
+}
+
 #[test]
 fn docker_py() -> Result<()> {
-    let engine = NativeEngine::with_busybox()?;
-    let mut python = run::command(&artifacts::python()?, [artifacts::file("native/docker_py.py")]);
-    run::run(python.env("DOCKER_HOST", engine.url()))?.ok()?;
-    Ok(())
+    python("native/docker_py.py")
+}
+
+#[test]
+fn testcontainers() -> Result<()> {
+    python("native/testcontainers_py.py")
 }
 
 #[tokio::test]

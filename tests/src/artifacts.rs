@@ -49,6 +49,12 @@ pub fn python() -> Result<PathBuf> {
     existing("target/tools/venv/bin/python")
 }
 
+/// A configuration folder of the docker client in which `docker compose` is installed.
+pub fn compose() -> Result<PathBuf> {
+    existing("target/tools/compose/cli-plugins/docker-compose")?;
+    existing("target/tools/compose")
+}
+
 /// A file of this package.
 pub fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -27,6 +27,7 @@ mod tree;
 mod tree_tar;
 
 pub use commit::CommitRequest;
+pub(crate) use context::plain;
 pub use import::ImportRequest;
 pub use stage::BuildRequest;
 

@@ -13,6 +13,7 @@ mod create;
 mod detach_keys;
 mod etc_files;
 mod exec;
+mod files;
 mod health;
 mod host_devices;
 mod index;
@@ -41,12 +42,14 @@ mod stop;
 mod tests;
 mod update;
 mod validate;
+mod volumes;
 mod wait;
 
 pub use attach::Attachment;
 pub use create::{CreateRequest, Created};
 pub use detach_keys::DetachKeys;
 pub use exec::{ExecStarted, ExecView};
+pub use files::ExtractOptions;
 pub use health::{Health, HealthStatus, ProbeResult};
 pub use list::{ListFilter, Listed};
 pub use platform::Platform;
@@ -57,10 +60,12 @@ pub use statistics::{Sample, Top};
 pub use wait::{WaitCondition, Waited, Waiting};
 
 use crate::{
+    engine::Ports,
     error::{EngineError, Result},
     events::{EventType, Events},
     network::Networks,
-    ports::{ContainerRuntime, LayerStore, Task},
+    ports::{ContainerFiles, ContainerRuntime, LayerStore, Task},
+    volume::Volumes,
 };
 use async_trait::async_trait;
 use bollard_stubs::models::ImageConfig;
@@ -108,6 +113,8 @@ struct Shared {
     root: PathBuf,
     runtime: Arc<dyn ContainerRuntime>,
     layers: Arc<dyn LayerStore>,
+    files: Arc<dyn ContainerFiles>,
+    volumes: Arc<Volumes>,
     networks: Arc<Networks>,
     events: Arc<Events>,
     images: Arc<dyn ImageLookup>,
@@ -125,16 +132,18 @@ impl Containers {
     /// and restarted as their policy says; all that goes on after this returns.
     pub async fn open(
         data_root: &Path,
-        runtime: Arc<dyn ContainerRuntime>,
-        layers: Arc<dyn LayerStore>,
+        ports: Ports,
+        volumes: Arc<Volumes>,
         networks: Arc<Networks>,
         events: Arc<Events>,
         images: Arc<dyn ImageLookup>,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             root: data_root.join("containers"),
-            runtime,
-            layers,
+            runtime: ports.runtime,
+            layers: ports.layers,
+            files: ports.files,
+            volumes,
             networks,
             events,
             images,
@@ -196,7 +205,9 @@ impl Containers {
         if name.is_empty() {
             return Err(EngineError::invalid("Neither old nor new names may be empty"));
         }
-        let name = crate::name::validate(name)?.to_owned();
+        let refused =
+            |e: EngineError| EngineError::new(e.kind(), format!("Error when allocating new name: {e}"));
+        let name = crate::name::validate(name).map_err(refused)?.to_owned();
         handle.ask(|reply| actor::Request::Rename { name, reply }).await
     }
 }

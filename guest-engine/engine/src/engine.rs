@@ -7,9 +7,10 @@ use crate::{
     events::Events,
     image::{ImageUser, ImageUsers, Images},
     network::Networks,
-    ports::{ContainerRuntime, HostPorts, LayerStore, LinkLayer},
+    ports::{ContainerFiles, ContainerRuntime, HostPorts, LayerStore, LinkLayer, VolumeStore},
     registry::{Registries, RegistryOptions},
     system::{HostFacts, System, engine_id},
+    volume::Volumes,
 };
 use async_trait::async_trait;
 use std::{path::PathBuf, sync::Arc};
@@ -22,6 +23,7 @@ pub struct Engine {
     pub images: Arc<Images>,
     pub registries: Arc<Registries>,
     pub networks: Arc<Networks>,
+    pub volumes: Arc<Volumes>,
     pub containers: Containers,
     pub builder: Arc<Builder>,
     /// The engine itself and its machine.
@@ -44,6 +46,8 @@ pub struct Settings {
 pub struct Ports {
     pub runtime: Arc<dyn ContainerRuntime>,
     pub layers: Arc<dyn LayerStore>,
+    pub files: Arc<dyn ContainerFiles>,
+    pub volumes: Arc<dyn VolumeStore>,
     pub links: Arc<dyn LinkLayer>,
     pub host_ports: Arc<dyn HostPorts>,
 }
@@ -56,13 +60,20 @@ impl Engine {
         let images = Arc::new(Images::open(root, Arc::clone(&ports.layers), Arc::clone(&events)).await?);
         let registries = Arc::new(Registries::new(settings.registries.clone()));
         let networks = Arc::new(
-            Networks::open(root, Arc::clone(&ports.links), ports.host_ports, Arc::clone(&events)).await?,
+            Networks::open(
+                root,
+                Arc::clone(&ports.links),
+                Arc::clone(&ports.host_ports),
+                Arc::clone(&events),
+            )
+            .await?,
         );
+        let volumes = Arc::new(Volumes::open(root, Arc::clone(&ports.volumes), Arc::clone(&events)).await?);
         let lookup: Arc<dyn ImageLookup> = Arc::clone(&images) as _;
         let containers = Containers::open(
             root,
-            ports.runtime,
-            Arc::clone(&ports.layers),
+            ports.clone(),
+            Arc::clone(&volumes),
             Arc::clone(&networks),
             Arc::clone(&events),
             lookup,
@@ -79,7 +90,16 @@ impl Engine {
             insecure_registries: settings.registries.insecure,
             registry_mirrors: settings.registries.mirrors,
         };
-        Ok(Self { events, images, registries, networks, containers, builder: Arc::new(builder), system })
+        Ok(Self {
+            events,
+            images,
+            registries,
+            networks,
+            volumes,
+            containers,
+            builder: Arc::new(builder),
+            system,
+        })
     }
 }
 

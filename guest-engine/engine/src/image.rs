@@ -19,6 +19,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
+mod shared;
 mod store;
 mod sweep;
 mod tag;

@@ -23,6 +23,7 @@ pub mod ports;
 pub mod registry;
 pub mod state_file;
 pub mod system;
+pub mod volume;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

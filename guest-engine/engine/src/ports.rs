@@ -1,5 +1,6 @@
 //! What the domain needs from the outside. `engine-linux` implements it; `testing` has in-memory ones.
 
+pub mod files;
 pub mod host_ports;
 pub mod layers;
 pub mod links;
@@ -7,7 +8,11 @@ pub mod log;
 pub mod names;
 pub mod runtime;
 pub mod seccomp;
+pub mod volumes;
 
+pub use files::{
+    ArchiveSource, ArchiveStream, Change, ChangeKind, ContainerFiles, Extraction, PathStat, View, ViewMount,
+};
 pub use host_ports::{HostPorts, NoHost};
 pub use layers::{LayerInfo, LayerStore, LayerTar, Located, PathKind};
 pub use links::{BridgeSpec, EndpointSpec, LinkLayer, MacvlanMode, Plug, PortSpec, Protocol};
@@ -21,3 +26,4 @@ pub use runtime::{
     OutputStream, ProcessInfo, RuntimeError, Stats, StdinWriter, StreamKind, Task, TaskStreams, TerminalSize,
 };
 pub use seccomp::{SeccompAction, SeccompComparison, SeccompCondition, SeccompPolicy, SeccompRule};
+pub use volumes::{VolumeSource, VolumeStore};

@@ -5,6 +5,7 @@
 
 pub mod async_descriptor;
 mod cgroup;
+pub mod container_init;
 pub mod controlling_terminal;
 mod device_filter;
 pub mod entropy;
@@ -15,7 +16,9 @@ mod overlay;
 mod runtime;
 mod seccomp;
 pub mod shim;
+mod volumes;
 
 pub use netlink::NetlinkLinks;
 pub use overlay::OverlayLayers;
 pub use runtime::ShimRuntime;
+pub use volumes::FolderVolumes;

@@ -5,12 +5,16 @@
 //!                              /{tar-split.zst,replaced/}  how to write its tar again
 //!   data_root/layers/tmp/N/                             one that is being unpacked
 //!   data_root/layers/l/SHORT -> ../sha256/HEX/diff      for kernels with short mount options
-//!   data_root/overlay/ID/{diff/,work/,merged/,layers.json}
+//!   data_root/overlay/ID/{diff/,init/,work/,merged/,layers.json}
 //! ```
 
+mod base_files;
+mod changes;
 mod commit;
 mod diff;
+mod files;
 mod layer_tar;
+mod lower;
 mod rootfs;
 mod size;
 mod tar_split;
@@ -26,6 +30,7 @@ use engine::{
 };
 use rootfs::Rootfs;
 use serde::{Deserialize, Serialize};
+pub(crate) use size::of as folder_size;
 use std::{
     collections::HashMap,
     fs::{self, File},
@@ -187,6 +192,16 @@ impl LayerStore for OverlayLayers {
         .await
     }
 
+    async fn add_base_files(&self, container: &str) -> Result<()> {
+        let (rootfs, container) = (self.rootfs.clone(), name(container)?);
+        blocking(move || {
+            rootfs
+                .add_base_files(&container)
+                .map_err(|error| system("Could not make the container's mount points", error))
+        })
+        .await
+    }
+
     async fn mount_rootfs(&self, container: &str) -> Result<PathBuf> {
         let (rootfs, container) = (self.rootfs.clone(), name(container)?);
         blocking(move || {
@@ -270,6 +285,12 @@ impl LayerStore for OverlayLayers {
                 })
         })
         .await
+    }
+
+    async fn copy_out(&self, container: &str, path: &str, to: &Path) -> Result<()> {
+        let (rootfs, container, path) = (self.rootfs.clone(), name(container)?, path.to_owned());
+        let to = to.to_owned();
+        blocking(move || files::copy_out(&rootfs.merged(&container), &path, &to)).await
     }
 
     async fn unpack_into(&self, container: &str, tar: Box<dyn AsyncRead + Send + Unpin>) -> Result<()> {

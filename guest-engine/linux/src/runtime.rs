@@ -9,6 +9,7 @@ mod task;
 
 use crate::{
     cgroup::Cgroup,
+    container_init,
     seccomp::Programs,
     shim::{
         config::{CONFIG_FILE, EXEC_FOLDER, SECCOMP_FILE, SPEC_FILE, ShimConfig, Size},
@@ -20,7 +21,7 @@ use engine::ports::{AdoptedTask, Bundle, ContainerRuntime, RuntimeError, Task};
 use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceCgroup, LinuxNamespaceType, Process, Spec};
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -120,6 +121,13 @@ impl ContainerRuntime for ShimRuntime {
         task::adopt(&self.places, id, Some(exec_id), folder).await
     }
 
+    async fn init_program(&self) -> Result<PathBuf, RuntimeError> {
+        let copy = self.places.run_root.join(container_init::NAME);
+        blocking(move || own_program(&copy))
+            .await?
+            .map_err(|error| RuntimeError::System(format!("could not find the init program: {error}")))
+    }
+
     async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         let id = safe_name(id)?;
         let folder = self.places.container(id);
@@ -137,6 +145,27 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| RuntimeError::System(format!("a helper thread failed: {error}")))
+}
+
+/// The running binary by a path that can be mounted: its own, or a copy when its file was replaced.
+fn own_program(copy: &Path) -> io::Result<PathBuf> {
+    const RUNNING: &str = "/proc/self/exe";
+    let same = |path: &Path| -> io::Result<bool> {
+        let (own, there) = (fs::metadata(RUNNING)?, fs::metadata(path)?);
+        Ok((own.dev(), own.ino()) == (there.dev(), there.ino()))
+    };
+    let path = fs::read_link(RUNNING)?;
+    if same(&path).unwrap_or(false) {
+        return Ok(path);
+    }
+    if fs::metadata(copy).map_or(0, |there| there.len()) != fs::metadata(RUNNING)?.len() {
+        // Containers of an earlier engine may run the old copy: they keep it.
+        let temporary = copy.with_extension("new");
+        fs::copy(RUNNING, &temporary)?;
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
+        fs::rename(&temporary, copy)?;
+    }
+    Ok(copy.to_owned())
 }
 
 /// An id that can only name a child of its folder.

@@ -1,5 +1,6 @@
 //! Routes of /containers.
 
+mod archive;
 mod attach;
 mod inspect;
 mod lifecycle;
@@ -12,6 +13,7 @@ mod wait;
 mod wire;
 
 pub(super) use lifecycle::{moment, terminal_size};
+pub(super) use list::to_json as summary;
 pub(super) use wire::time;
 
 use super::state::AppState;
@@ -36,6 +38,9 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/containers/{id}/rename", post(lifecycle::rename))
         .route("/containers/{id}/update", post(lifecycle::update))
         .route("/containers/{id}/resize", post(lifecycle::resize))
+        .route("/containers/{id}/archive", get(archive::get).put(archive::put))
+        .route("/containers/{id}/changes", get(archive::changes))
+        .route("/containers/{id}/export", get(archive::export))
         .route("/containers/{id}/wait", post(wait::wait))
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/logs", get(logs::logs))

@@ -15,6 +15,7 @@ pub fn router(state: AppState) -> Router {
         .merge(super::containers::routes())
         .merge(super::exec::routes())
         .merge(super::networks::routes())
+        .merge(super::volumes::routes())
         .fallback(not_served)
         .method_not_allowed_fallback(not_served)
         .with_state(state)

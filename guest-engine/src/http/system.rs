@@ -1,10 +1,9 @@
 //! Routes about the engine itself: ping, version, info, disk use, login.
 
+mod disk_usage;
 mod info;
 
 use super::{
-    error::Result,
-    images,
     state::AppState,
     version::{NEWEST, OLDEST},
 };
@@ -15,7 +14,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use engine::image::ImageFilters;
 use serde_json::{Value, json};
 
 /// Version of this engine.
@@ -34,10 +32,9 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/_ping", get(ping))
         .route("/version", get(version))
         .route("/info", get(info::info))
-        .route("/system/df", get(disk_usage))
+        .route("/system/df", get(disk_usage::disk_usage))
         // Nothing of the kind exists here, which is an answer: clients list these on every command.
         .route("/plugins", get(|| async { Json(json!([])) }))
-        .route("/volumes", get(|| async { Json(json!({ "Volumes": [], "Warnings": null })) }))
 }
 
 async fn ping(method: Method) -> Response {
@@ -84,39 +81,6 @@ async fn version(State(state): State<AppState>) -> Json<Value> {
         "KernelVersion": host.kernel,
         "BuildTime": BUILT,
     }))
-}
-
-async fn disk_usage(State(state): State<AppState>) -> Result<Json<Value>> {
-    let store = &state.engine.images;
-    let images = store.list(&ImageFilters::default()).await?;
-    let mut containers = Vec::new();
-    for container in state.engine.containers.all() {
-        let record = &container.record;
-        // One that is being removed right now uses nothing worth telling.
-        let size = state.engine.containers.size(&record.id).await.unwrap_or(0);
-        let created = jiff::Timestamp::try_from(record.created).map_or(0, jiff::Timestamp::as_second);
-        containers.push(json!({
-            "Id": record.id,
-            "Names": [format!("/{}", record.name)],
-            "Image": record.config.image,
-            "ImageID": record.image_id,
-            "Created": created,
-            "State": record.state.status.as_str(),
-            "Status": record.state.status.as_str(),
-            "SizeRw": size,
-            "Labels": record.config.labels,
-            "Ports": [],
-            "Mounts": [],
-        }));
-    }
-    Ok(Json(json!({
-        "LayersSize": store.disk_usage().await?,
-        "Images": images.iter().map(images::usage).collect::<Vec<_>>(),
-        "Containers": containers,
-        "Volumes": [],
-        "BuildCache": [],
-        "BuilderSize": 0,
-    })))
 }
 
 /// Go's name of an architecture.

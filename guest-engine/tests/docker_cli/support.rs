@@ -4,7 +4,7 @@ use engine::{
     Engine,
     engine::{Ports, Settings},
     ports::NoHost,
-    testing::{MemoryLayers, MemoryLinks, MemoryRuntime},
+    testing::{MemoryLayers, MemoryLinks, MemoryRuntime, MemoryVolumes},
 };
 use guest_engine::http::{router::router, server, state::AppState};
 use sha2::{Digest, Sha256};
@@ -40,9 +40,12 @@ impl Fixture {
             host: guest_engine::host_facts::read(),
             ..Settings::default()
         };
+        let layers = Arc::new(MemoryLayers::default());
         let ports = Ports {
             runtime: Arc::new(MemoryRuntime::default()),
-            layers: Arc::new(MemoryLayers::default()),
+            layers: layers.clone(),
+            files: layers,
+            volumes: Arc::new(MemoryVolumes::new(&settings.data_root)),
             links: Arc::new(MemoryLinks::default()),
             host_ports: Arc::new(NoHost),
         };

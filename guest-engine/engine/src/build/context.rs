@@ -93,7 +93,7 @@ pub(super) fn spool(source: impl Read, path: &Path) -> Result<File> {
 }
 
 /// The content of a stream that may be compressed.
-pub(super) fn plain<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn plain<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut head = Vec::new();
     source.by_ref().take(8).read_to_end(&mut head)?;
     if let Some((_, name)) = UNKNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {

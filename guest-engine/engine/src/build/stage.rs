@@ -505,7 +505,7 @@ impl Build<'_> {
 
     async fn remove_containers(&mut self) {
         for id in std::mem::take(&mut self.left).into_iter() {
-            match self.builder.containers.remove(&id, true).await {
+            match self.builder.containers.remove(&id, true, true).await {
                 Ok(()) => self.unreal.push(id),
                 Err(error) => tracing::warn!(%error, container = id, "A build's container stays"),
             }

@@ -85,6 +85,8 @@ pub(super) enum Request {
     },
     /// Of a container without a process.
     Remove {
+        /// Its anonymous volumes as well.
+        volumes: bool,
         reply: Reply<()>,
     },
 }
@@ -197,8 +199,8 @@ impl Actor {
             Request::Update { change, reply } => answer(reply, self.update(*change).await),
             Request::Connect { network, wish, reply } => answer(reply, self.connect(&network, *wish).await),
             Request::Disconnect { network, reply } => answer(reply, self.disconnect(&network).await),
-            Request::Remove { reply } => {
-                let result = self.remove().await;
+            Request::Remove { volumes, reply } => {
+                let result = self.remove(volumes).await;
                 let flow = if result.is_ok() { Flow::End } else { Flow::Continue };
                 answer(reply, result);
                 return flow;
@@ -310,6 +312,7 @@ impl Actor {
         if let Err(error) = self.shared.networks.leave(id).await {
             tracing::warn!(%error, container = id, "Network namespace was left behind");
         }
+        self.shared.unmount_volumes(&self.record).await;
         if !leaving && let Err(error) = self.shared.layers.unmount_rootfs(id).await {
             tracing::warn!(%error, container = id, "Root filesystem stayed mounted");
         }
@@ -436,7 +439,9 @@ impl Actor {
         }
         let renamed = match self.shared.index.reserve(&name, &id) {
             Ok(()) => self.persist().await.inspect_err(|_| self.shared.index.release(&name, &id)),
-            Err(error) => Err(error),
+            Err(error) => {
+                Err(EngineError::new(error.kind(), format!("Error when allocating new name: {error}")))
+            }
         };
         if let Err(error) = renamed {
             self.record.name = old;

@@ -1,15 +1,8 @@
 //! Making containers: everything is checked, reserved and on disk before anybody hears of the id.
 
 use super::{
-    Containers, Shared,
-    actor::Actor,
-    merge::merge,
-    mounts::{self, MountKind},
-    platform,
-    record::Record,
-    start::missing_source,
-    state::State,
-    to_the_end, validate,
+    Containers, Shared, actor::Actor, merge::merge, mounts::MountKind, platform, record::Record,
+    start::missing_source, state::State, to_the_end, validate,
 };
 use crate::{
     error::{EngineError, Result},
@@ -72,31 +65,36 @@ impl Shared {
         self.check_links(&host)?;
         let endpoints = self.settle_endpoints(&host, endpoints)?;
         self.resolve_network(&mut config, &mut host).await?;
-        for mount in mounts::requested(&host)? {
-            if let MountKind::Bind { source, create: false, .. } = &mount.kind
-                && tokio::fs::symlink_metadata(source).await.is_err()
-            {
-                return Err(missing_source(source));
-            }
-        }
 
         let id = random_id()?;
-        let name = self.reserve_name(name.as_deref(), &id)?;
-        let record = Record {
+        let mut record = Record {
             id: id.clone(),
-            name: name.clone(),
+            name: String::new(),
             created: SystemTime::now(),
             image_id: image.id,
             layers: image.diff_ids,
             config,
             host,
+            mounts: Vec::new(),
             endpoints,
             state: State::default(),
             attached: BTreeMap::new(),
             ports: Vec::new(),
             restarts: 0,
             manually_stopped: false,
+            removing_volumes: false,
         };
+        record.mounts = self.mounts_of(&record)?;
+        for mount in &record.mounts {
+            if let MountKind::Bind(bind) = &mount.kind
+                && !bind.create
+                && tokio::fs::symlink_metadata(&bind.source).await.is_err()
+            {
+                return Err(missing_source(&bind.source));
+            }
+        }
+        let name = self.reserve_name(name.as_deref(), &id)?;
+        record.name.clone_from(&name);
         if let Err(error) = self.make(record).await {
             self.index.release(&name, &id);
             return Err(error);
@@ -104,21 +102,31 @@ impl Shared {
         Ok(Created { id, warnings })
     }
 
-    async fn make(self: &Arc<Self>, record: Record) -> Result<()> {
-        self.layers.create_rootfs(&record.id, &record.layers).await?;
+    async fn make(self: &Arc<Self>, mut record: Record) -> Result<()> {
+        self.claim_volumes(&mut record).await?;
         let (actor, handle) = Actor::new(self.clone(), record);
-        if let Err(error) = actor.persist().await {
+        if let Err(error) = self.furnish(&actor).await {
             let id = &actor.record.id;
             if let Err(error) = self.layers.remove_rootfs(id).await {
                 tracing::warn!(%error, container = id, "Root filesystem was left behind");
             }
             drop(tokio::fs::remove_dir_all(self.folder(id)).await);
+            self.release_volumes(&actor.record, true).await;
             return Err(error);
         }
         self.index.insert(handle);
         self.announce(&actor.record, "create", &[]);
         tokio::spawn(actor.run());
         Ok(())
+    }
+
+    /// Everything of it on disk, the record last.
+    async fn furnish(&self, actor: &Actor) -> Result<()> {
+        let record = &actor.record;
+        self.layers.create_rootfs(&record.id, &record.layers).await?;
+        self.layers.add_base_files(&record.id).await?;
+        self.fill_volumes(record).await?;
+        actor.persist().await
     }
 
     fn reserve_name(&self, given: Option<&str>, id: &str) -> Result<String> {

@@ -238,8 +238,13 @@ fn port_range(text: &str) -> Option<(RangeInclusive<u16>, &str)> {
 }
 
 fn mounts(record: &Record, path: &str) -> bool {
-    record.mounts().iter().any(|mount| {
-        mount.destination == path || matches!(&mount.kind, MountKind::Bind { source, .. } if source == path)
+    record.mounts.iter().any(|mount| {
+        mount.destination == path
+            || match &mount.kind {
+                MountKind::Bind(bind) => bind.source == path,
+                MountKind::Volume(volume) => volume.name == path,
+                MountKind::Tmpfs { .. } => false,
+            }
     })
 }
 

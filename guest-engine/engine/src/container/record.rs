@@ -31,6 +31,9 @@ pub struct Record {
     /// The user's configuration merged with the image's.
     pub config: ContainerConfig,
     pub host: HostConfig,
+    /// What is mounted, each with its volume; a record that exists has passed validation.
+    #[serde(default)]
+    pub mounts: Vec<MountSpec>,
     /// The networks it is to be on, by name, and what the user asks of each.
     pub endpoints: HashMap<String, EndpointSettings>,
     pub state: State,
@@ -44,6 +47,9 @@ pub struct Record {
     pub restarts: i64,
     /// A user stopped it: `unless-stopped` leaves it so.
     pub manually_stopped: bool,
+    /// It is being removed, and its anonymous volumes with it.
+    #[serde(default)]
+    pub removing_volumes: bool,
 }
 
 impl Record {
@@ -76,11 +82,6 @@ impl Record {
     /// Its labels.
     pub fn labels(&self) -> impl Iterator<Item = (&String, &String)> {
         self.config.labels.iter().flatten()
-    }
-
-    /// What a user asked to have mounted; a record that exists has passed validation.
-    pub fn mounts(&self) -> Vec<MountSpec> {
-        super::mounts::requested(&self.host).unwrap_or_default()
     }
 
     /// Attributes of its events: labels, image, name.
@@ -140,12 +141,14 @@ pub(super) mod tests {
             layers: Vec::new(),
             config: ContainerConfig { cmd: Some(vec!["true".into()]), ..ContainerConfig::default() },
             host: HostConfig { shm_size: Some(64 << 20), ..HostConfig::default() },
+            mounts: Vec::new(),
             endpoints: HashMap::new(),
             state: State::default(),
             attached: BTreeMap::new(),
             ports: Vec::new(),
             restarts: 0,
             manually_stopped: false,
+            removing_volumes: false,
         }
     }
 

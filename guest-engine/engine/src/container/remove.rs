@@ -8,8 +8,11 @@ use super::{
     state::Status,
     to_the_end,
 };
-use crate::error::{EngineError, ErrorKind, Result};
-use std::{io, sync::Arc, time::Duration};
+use crate::{
+    error::{EngineError, ErrorKind, Result},
+    events::EventType,
+};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 /// How long the kernel may take to end a killed process.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,8 +28,9 @@ pub struct Pruned {
 }
 
 impl Containers {
-    /// Removes a container. One that runs only when `force` is set, killing it.
-    pub async fn remove(&self, key: &str, force: bool) -> Result<()> {
+    /// Removes a container. One that runs only when `force` is set, killing it; with its anonymous volumes
+    /// when `volumes` is.
+    pub async fn remove(&self, key: &str, force: bool, volumes: bool) -> Result<()> {
         let handle = self.shared.index.find(key)?;
         let record = handle.record();
         let status = record.state.status;
@@ -52,7 +56,7 @@ impl Containers {
                 if handle.record().state.status.counts_as_running() {
                     kill_for_good(&handle).await?;
                 }
-                match handle.ask(|reply| Request::Remove { reply }).await {
+                match handle.ask(|reply| Request::Remove { volumes, reply }).await {
                     // It removed itself meanwhile.
                     Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                     // It was started meanwhile, by its policy or by somebody else.
@@ -75,7 +79,7 @@ impl Containers {
                 continue;
             }
             let size = self.shared.layers.rootfs_size(&handle.id).await.unwrap_or(0);
-            match self.remove(&handle.id, false).await {
+            match self.remove(&handle.id, false, false).await {
                 Ok(()) => {
                     pruned.ids.push(handle.id);
                     pruned.reclaimed += size;
@@ -85,6 +89,8 @@ impl Containers {
                 Err(error) => return Err(error),
             }
         }
+        let reclaimed = BTreeMap::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
+        self.shared.events.publish(EventType::Container, "prune", "", reclaimed);
         Ok(pruned)
     }
 }
@@ -113,7 +119,7 @@ fn could_not_kill(name: &str) -> EngineError {
 impl Actor {
     /// Removes the container without a process. Once begun it is finished, after a crash by the next
     /// engine; a failure leaves it dead, to be removed again.
-    pub(super) async fn remove(&mut self) -> Result<()> {
+    pub(super) async fn remove(&mut self, volumes: bool) -> Result<()> {
         let status = self.record.state.status;
         if status.counts_as_running() {
             return Err(EngineError::conflict(format!(
@@ -122,6 +128,7 @@ impl Actor {
                 status.as_str()
             )));
         }
+        self.record.removing_volumes |= volumes;
         if status != Status::Removing {
             self.move_to(Status::Removing);
             self.persist().await?;
@@ -136,15 +143,16 @@ impl Actor {
             self.keep_and_announce().await;
             return Err(error);
         }
+        self.shared.release_volumes(&self.record, self.record.removing_volumes).await;
         self.shared.index.remove(&id);
         self.shared.announce(&self.record, "destroy", &[]);
         self.show_as(true);
         Ok(())
     }
 
-    /// `--rm`: nobody waits for the answer, so a failure is logged.
+    /// `--rm`, or what is left of a removal: nobody waits for the answer, so a failure is logged.
     pub(super) async fn remove_itself(&mut self) -> Flow {
-        match self.remove().await {
+        match self.remove(self.record.auto_remove()).await {
             Ok(()) => Flow::End,
             Err(error) => {
                 tracing::error!(%error, container = self.record.id, "Container could not remove itself");

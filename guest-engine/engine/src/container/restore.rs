@@ -31,6 +31,9 @@ pub(super) async fn restore(shared: &Arc<Shared>) -> Result<()> {
             let hostname = record.hostname();
             shared.networks.readopt(record.guest(&hostname), &record.attached, &record.ports);
         }
+        for (_, volume) in record.volumes() {
+            shared.volumes.readopt(&volume.name, &record.id, record.state.status.has_process());
+        }
         owned.insert(record.id.clone());
         let (actor, handle) = Actor::new(shared.clone(), record);
         shared.index.insert(handle);

@@ -8,7 +8,7 @@ pub(crate) mod resources;
 mod sysctls;
 pub(crate) mod user;
 
-use super::{record::Record, security_opt};
+use super::{record::Record, security_opt, volumes::Sources};
 use crate::error::{EngineError, Result};
 use bollard_stubs::models::{ContainerConfig, HostConfig, HostConfigCgroupnsModeEnum};
 use devices::HostDevice;
@@ -35,11 +35,12 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) network: Namespace,
     pub(crate) pid: Namespace,
     pub(crate) ipc: Namespace,
-    /// Volumes that the container must be able to write although its root is read-only: host folder,
-    /// destination.
-    pub(crate) writable: Vec<(PathBuf, String)>,
     /// Variables about linked containers.
     pub(crate) links: Vec<String>,
+    /// Where its volumes are on the host.
+    pub(crate) sources: Sources,
+    /// The program to run first, if the container is to have one that reaps.
+    pub(crate) init: Option<PathBuf>,
 }
 
 /// Where a namespace comes from.
@@ -68,7 +69,7 @@ pub(crate) fn build(record: &Record, around: &Surroundings<'_>) -> Result<Spec> 
     let (config, host) = (&record.config, &record.host);
     let privileged = host.privileged.unwrap_or(false);
     let plan = ProcessPlan {
-        args: record.command(),
+        args: with_init(record.command(), around),
         env: with_links(environment(config, &record.hostname(), &[]), &around.links),
         cwd: working_dir(config),
         user: &around.user,
@@ -232,6 +233,21 @@ fn namespaces(host: &HostConfig, around: &Surroundings<'_>) -> Vec<LinuxNamespac
     .collect()
 }
 
+/// Where the init program is in a container that has one.
+pub(super) const INIT_PATH: &str = "/sbin/docker-init";
+
+/// A container that shares others' processes has somebody to reap already.
+pub(super) fn init<'a>(around: &'a Surroundings<'_>) -> Option<&'a Path> {
+    around.init.as_deref().filter(|_| around.pid == Namespace::Private)
+}
+
+fn with_init(command: Vec<String>, around: &Surroundings<'_>) -> Vec<String> {
+    match init(around) {
+        Some(_) => [INIT_PATH.to_owned(), "--".to_owned()].into_iter().chain(command).collect(),
+        None => command,
+    }
+}
+
 /// What is hidden in a container, unless it says otherwise.
 pub(super) fn masked_paths() -> Vec<String> {
     [
@@ -276,8 +292,9 @@ mod tests {
             network: Namespace::Join("/run/netns/x".into()),
             pid: Namespace::Private,
             ipc: Namespace::Private,
-            writable: Vec::new(),
             links: Vec::new(),
+            sources: Vec::new(),
+            init: None,
         };
         build(&record, &around).unwrap()
     }

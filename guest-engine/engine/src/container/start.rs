@@ -16,6 +16,7 @@ use super::{
     seccomp,
     spec::{self, Namespace, Surroundings, user::UserFiles},
     state::Status,
+    volumes::Sources,
 };
 use crate::{
     error::{EngineError, ErrorKind, Result},
@@ -108,7 +109,8 @@ impl Actor {
             }
         };
         make_bind_sources(&self.record).await?;
-        let spec = shared.specification(&self.record, &rootfs, &etc, network).await?;
+        let sources = shared.mount_volumes(&self.record).await?;
+        let spec = shared.specification(&self.record, &rootfs, &etc, network, sources).await?;
         let size = self.record.host.console_size.as_deref().and_then(console_size);
         let bundle = Bundle {
             id: id.clone(),
@@ -208,6 +210,7 @@ impl Shared {
         rootfs: &Path,
         etc: &Path,
         network: Namespace,
+        sources: Sources,
     ) -> Result<oci_spec::runtime::Spec> {
         let host = &record.host;
         let user = self.lookup_user(record, record.config.user.as_deref().unwrap_or_default()).await?;
@@ -228,8 +231,12 @@ impl Shared {
             network,
             pid: self.namespace_of(host.pid_mode.as_deref(), "pid")?,
             ipc: self.namespace_of(host.ipc_mode.as_deref(), "ipc")?,
-            writable: self.writable_volumes(record).await?,
             links: self.links(record)?.iter().flat_map(|link| link.environment(&record.name)).collect(),
+            sources,
+            init: match host.init.unwrap_or(false) {
+                true => Some(self.runtime.init_program().await.map_err(runtime_failed)?),
+                false => None,
+            },
         };
         spec::build(record, &surroundings)
     }
@@ -271,22 +278,6 @@ impl Shared {
             },
         }
     }
-
-    /// Anonymous volumes live in the container's own layer, where the image's content, owners and modes
-    /// already are. Only a read-only root needs a folder beside it.
-    async fn writable_volumes(&self, record: &Record) -> Result<Vec<(PathBuf, String)>> {
-        if !record.host.readonly_rootfs.unwrap_or(false) {
-            return Ok(Vec::new());
-        }
-        let mut volumes = Vec::new();
-        for (number, destination) in record.config.volumes.iter().flatten().enumerate() {
-            let Some(destination) = super::mounts::clean(destination) else { continue };
-            let folder = self.folder(&record.id).join("volumes").join(number.to_string());
-            make_folder(&folder).await?;
-            volumes.push((folder, destination));
-        }
-        Ok(volumes)
-    }
 }
 
 /// What the container may ask of the kernel, given the capabilities it keeps.
@@ -299,13 +290,13 @@ async fn seccomp_policy(record: &Record, spec: &oci_spec::runtime::Spec) -> Resu
 
 /// Sources of `-v` that do not exist become folders; those of `--mount` must exist.
 async fn make_bind_sources(record: &Record) -> Result<()> {
-    for mount in record.mounts() {
-        let MountKind::Bind { source, create, .. } = &mount.kind else { continue };
-        let exists = tokio::fs::symlink_metadata(source).await.is_ok();
-        if !exists && *create {
-            make_folder(Path::new(source)).await?;
+    for mount in &record.mounts {
+        let MountKind::Bind(bind) = &mount.kind else { continue };
+        let exists = tokio::fs::symlink_metadata(&bind.source).await.is_ok();
+        if !exists && bind.create {
+            make_folder(Path::new(&bind.source)).await?;
         } else if !exists {
-            return Err(missing_source(source));
+            return Err(missing_source(&bind.source));
         }
     }
     Ok(())

@@ -1,15 +1,19 @@
 //! Containers against the in-memory adapters: what a client can rely on.
 
+mod volumes;
+
 use super::{
     Containers, CreateRequest, ImageLookup, ListFilter, ResolvedImage, Snapshot, Status, WaitCondition,
     logs::LogQuery,
 };
 use crate::{
+    engine::Ports,
     error::{EngineError, ErrorKind, Result},
     events::Events,
     network::Networks,
     ports::{AttachRequest, LayerStore, NoHost},
-    testing::{MemoryLayers, MemoryLinks, MemoryRuntime},
+    testing::{MemoryLayers, MemoryLinks, MemoryRuntime, MemoryVolumes},
+    volume::Volumes,
 };
 use async_trait::async_trait;
 use bollard_stubs::models::{
@@ -41,6 +45,8 @@ struct World {
     runtime: MemoryRuntime,
     layers: Arc<MemoryLayers>,
     links: Arc<MemoryLinks>,
+    store: Arc<MemoryVolumes>,
+    volumes: Arc<Volumes>,
     events: Arc<Events>,
     containers: Containers,
 }
@@ -50,20 +56,23 @@ async fn open(
     runtime: &MemoryRuntime,
     layers: &Arc<MemoryLayers>,
     links: &Arc<MemoryLinks>,
+    store: &Arc<MemoryVolumes>,
     events: &Arc<Events>,
-) -> Containers {
+) -> (Containers, Arc<Volumes>) {
     let networks =
         Arc::new(Networks::open(root, links.clone(), Arc::new(NoHost), events.clone()).await.unwrap());
-    Containers::open(
-        root,
-        Arc::new(runtime.clone()),
-        layers.clone(),
-        networks,
-        events.clone(),
-        Arc::new(OneImage),
-    )
-    .await
-    .unwrap()
+    let volumes = Arc::new(Volumes::open(root, store.clone(), events.clone()).await.unwrap());
+    let ports = Ports {
+        runtime: Arc::new(runtime.clone()),
+        layers: layers.clone(),
+        files: layers.clone(),
+        volumes: store.clone(),
+        links: links.clone(),
+        host_ports: Arc::new(NoHost),
+    };
+    let containers =
+        Containers::open(root, ports, volumes.clone(), networks, events.clone(), Arc::new(OneImage)).await;
+    (containers.unwrap(), volumes)
 }
 
 impl World {
@@ -73,8 +82,9 @@ impl World {
         let layers = Arc::new(MemoryLayers::default());
         let links = Arc::new(MemoryLinks::default());
         let events = Arc::new(Events::default());
-        let containers = open(root.path(), &runtime, &layers, &links, &events).await;
-        Self { root, runtime, layers, links, events, containers }
+        let store = Arc::new(MemoryVolumes::new(root.path()));
+        let (containers, volumes) = open(root.path(), &runtime, &layers, &links, &store, &events).await;
+        Self { root, runtime, layers, links, store, volumes, events, containers }
     }
 
     async fn create(&self, command: &str, host: HostConfig) -> String {
@@ -183,7 +193,7 @@ async fn names_conflict_until_they_are_free_and_ids_abbreviate() {
     }
     world.containers.rename("web", "db").await.unwrap();
     world.containers.create(request("web")).await.unwrap();
-    world.containers.remove("db", false).await.unwrap();
+    world.containers.remove("db", false, false).await.unwrap();
     let missing = CreateRequest {
         config: ContainerConfig { image: Some("absent".into()), ..ContainerConfig::default() },
         ..CreateRequest::default()
@@ -314,7 +324,9 @@ async fn a_new_engine_takes_over_what_runs_and_marks_what_died() {
     world.runtime.lose(&lost);
     world.runtime.lose(&always);
     world.links.remove_sandbox_of(&[&lost, &always]);
-    let second = open(world.root.path(), &world.runtime, &world.layers, &world.links, &world.events).await;
+    let (second, _) =
+        open(world.root.path(), &world.runtime, &world.layers, &world.links, &world.store, &world.events)
+            .await;
     second.settled(Duration::from_secs(10)).await;
     let status = |id: &str| second.inspect(id).unwrap().record.state.clone();
     assert_eq!(status(&running).status, Status::Running);
@@ -372,7 +384,7 @@ async fn racing_clients_leave_nothing_half_done() {
                     let done = match n % 3 {
                         0 => containers.start(&id).await,
                         1 => containers.stop(&id, None, Some(0)).await,
-                        _ => containers.remove(&id, true).await,
+                        _ => containers.remove(&id, true, true).await,
                     };
                     if let Err(error) = done {
                         assert_ne!(error.kind(), ErrorKind::System, "{error}");
@@ -383,7 +395,7 @@ async fn racing_clients_leave_nothing_half_done() {
         for racer in race {
             racer.await.unwrap();
         }
-        world.containers.remove(&id, true).await.ok();
+        world.containers.remove(&id, true, true).await.ok();
         eventually(|| world.containers.inspect(&id).is_err()).await;
     }
     assert!(world.runtime.ids().is_empty() && world.links.sandboxes().is_empty());

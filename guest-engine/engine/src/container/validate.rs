@@ -99,16 +99,11 @@ pub(crate) fn restart_policy(policy: Option<&RestartPolicy>, auto_remove: bool) 
 }
 
 fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
-    let list = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
     let text = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.is_empty());
-    let missing = [
-        (list(&host.volumes_from), "Mounting volumes from another container"),
-        (text(&host.volume_driver) && host.volume_driver.as_deref() != Some("local"), "Volume drivers"),
-        (host.init.unwrap_or(false), "An init process inside the container (--init)"),
-        (host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()), "Storage options"),
-    ];
-    if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
-        return Err(EngineError::not_implemented(format!("{what} is not supported by this engine yet")));
+    if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+        return Err(EngineError::invalid(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ));
     }
     if let Some(runtime) =
         host.runtime.as_deref().filter(|r| !matches!(*r, "" | "runc" | "io.containerd.runc.v2"))

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use std::{
     fmt::{self, Debug},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 use tokio::io::AsyncRead;
 
@@ -39,6 +39,11 @@ pub trait LayerStore: Debug + Send + Sync {
     /// Makes an empty writable layer for a container over `layers`, lowest first.
     async fn create_rootfs(&self, container: &str, layers: &[String]) -> Result<()>;
 
+    /// Puts what every container has (`/proc`, `/etc/hosts`, `/.dockerenv`, …) below the writable layer
+    /// where the image has it not, so that it counts as no change of the container's. Before the first
+    /// mount.
+    async fn add_base_files(&self, container: &str) -> Result<()>;
+
     /// Mounts the container's root filesystem and says where. Harmless to repeat.
     async fn mount_rootfs(&self, container: &str) -> Result<PathBuf>;
 
@@ -67,6 +72,10 @@ pub trait LayerStore: Debug + Send + Sync {
     /// Writes a tar of what is at `path` in a mounted root filesystem, a link followed: a folder's content
     /// (names relative to it), or one file under its name. 404 when there is nothing.
     async fn pack_path(&self, container: &str, path: &str, to: std::fs::File) -> Result<()>;
+
+    /// Copies what the folder at `path` of a mounted root filesystem holds into the folder `to`, and gives
+    /// `to` its owner and mode. Nothing happens when there is no such folder, or when `to` is not empty.
+    async fn copy_out(&self, container: &str, path: &str, to: &Path) -> Result<()>;
 
     /// Unpacks a tar into a mounted root filesystem. Names are taken as they are, resolved inside it;
     /// missing folders are made, files replaced, folders kept with the archive's owner and mode.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use oci_spec::runtime as oci;
-use std::{collections::BTreeMap, fmt::Debug, io, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt::Debug, io, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::io::AsyncWrite;
 
 /// Creates, finds again and cleans up containers' processes.
@@ -25,6 +25,9 @@ pub trait ContainerRuntime: Debug + Send + Sync {
 
     /// Finds an exec of a running container again after the engine restarted.
     async fn adopt_exec(&self, id: &str, exec_id: &str) -> Result<AdoptedTask, RuntimeError>;
+
+    /// Where on the host the program is that a container with `--init` runs first.
+    async fn init_program(&self) -> Result<PathBuf, RuntimeError>;
 
     /// Removes whatever is left of the container outside its root filesystem: processes, cgroup, runtime
     /// state. `Ok` when there is nothing.

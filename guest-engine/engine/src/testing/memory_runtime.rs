@@ -117,6 +117,10 @@ impl ContainerRuntime for MemoryRuntime {
         Ok(AdoptedTask::Gone)
     }
 
+    async fn init_program(&self) -> Result<std::path::PathBuf, RuntimeError> {
+        Ok("/memory/init".into())
+    }
+
     async fn delete(&self, id: &str) -> Result<(), RuntimeError> {
         let task = self.tasks().remove(id);
         if let Some(task) = task {

@@ -1,10 +1,7 @@
 //! Layers made of what containers have written, and files going in and out of root filesystems.
 
 use super::{
-    DIFF_FOLDER, Metadata, diff,
-    diff::Kind,
-    keep_layer, make_folder, remove_left, system,
-    unpack::{self, Names},
+    DIFF_FOLDER, Metadata, diff, diff::Kind, keep_layer, make_folder, remove_left, system, unpack,
     unpack_layer,
 };
 use engine::{
@@ -30,14 +27,8 @@ use std::{
 pub(super) fn copy(layers: &Path, temporary: &Path, upper: &Path) -> Result<LayerInfo> {
     let failed = |error: io::Error| system("Could not read the container's changes", error);
     let upper = File::open(upper).map_err(failed)?;
-    let (reader, writer) = io::pipe().map_err(failed)?;
     // The layer is what went through the pipe, whatever the container does meanwhile.
-    let archiving = thread::spawn(move || {
-        let mut writer = io::BufWriter::with_capacity(64 * 1024, writer);
-        diff::write(upper.as_fd(), Kind::Changes, &mut writer)?;
-        writer.flush()
-    });
-    let mut whole = WholeArchive { reader, archiving: Some(archiving) };
+    let mut whole = WholeArchive::of(upper, Kind::Changes).map_err(failed)?;
     unpack_layer(layers, temporary, None, &mut whole)
 }
 
@@ -61,9 +52,22 @@ pub(super) fn take(layers: &Path, temporary: &Path, upper: &Path) -> Result<Laye
 }
 
 /// Reads to the end, then fails if the writer at the other end failed: a cut archive may look whole.
-struct WholeArchive {
+pub(super) struct WholeArchive {
     reader: io::PipeReader,
     archiving: Option<thread::JoinHandle<io::Result<()>>>,
+}
+
+impl WholeArchive {
+    /// Archives a folder on a thread of its own.
+    pub(super) fn of(folder: impl AsFd + Send + 'static, kind: Kind) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let archiving = thread::spawn(move || {
+            let mut writer = io::BufWriter::with_capacity(64 * 1024, writer);
+            diff::write(folder.as_fd(), kind, &mut writer)?;
+            writer.flush()
+        });
+        Ok(Self { reader, archiving: Some(archiving) })
+    }
 }
 
 impl Read for WholeArchive {
@@ -123,7 +127,7 @@ pub(super) fn locate(merged: &Path, path: &str) -> io::Result<Located> {
     Ok(Located { path: inside(merged, &found)?, kind: Some(kind) })
 }
 
-fn open_path(root: &File, path: &str) -> io::Result<Option<OwnedFd>> {
+pub(super) fn open_path(root: &File, path: &str) -> io::Result<Option<OwnedFd>> {
     let path = if path.is_empty() { "." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     match rfs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -133,7 +137,7 @@ fn open_path(root: &File, path: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn inside(merged: &Path, found: &OwnedFd) -> io::Result<String> {
+pub(super) fn inside(merged: &Path, found: &OwnedFd) -> io::Result<String> {
     let full = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
     let inner = full.strip_prefix(fs::canonicalize(merged)?).map_err(io::Error::other)?;
     Ok(format!("/{}", inner.to_string_lossy()))
@@ -172,8 +176,7 @@ pub(super) fn pack(merged: &Path, path: &str, to: impl Write) -> io::Result<()> 
 /// Unpacks files into a mounted root filesystem, names as they are.
 pub(super) fn unpack_into(merged: &Path, tar: impl Read) -> Result<()> {
     let root = File::open(merged).map_err(|error| system("Could not open the root filesystem", error))?;
-    unpack::unpack(&root, tar, Names::Literal)
-        .map(|_| ())
+    unpack::files(&root, tar, unpack::Manner::default())
         .map_err(|error| EngineError::invalid("Could not write files").because(error))
 }
 

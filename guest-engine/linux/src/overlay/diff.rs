@@ -22,6 +22,9 @@ const OVERLAY_XATTRS: &str = "trusted.overlay.";
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// Each level holds a descriptor open.
 const DEPTH_LIMIT: usize = 512;
+/// Tar's unit.
+const BLOCK: u64 = 512;
+const BUFFER: usize = 256 * 1024;
 /// Longest name and link target that the classic header holds.
 const FIELD: usize = 100;
 
@@ -37,10 +40,20 @@ pub(super) enum Kind {
 /// Writes everything below `root` (not itself), with names relative to it. Says how many bytes the regular
 /// files have.
 pub(super) fn write(root: BorrowedFd<'_>, kind: Kind, to: impl Write) -> io::Result<u64> {
-    let mut writer = Writer { tar: Builder::new(to), kind, links: HashMap::new(), size: 0 };
+    let mut writer = Writer::new(to, kind);
     writer.folder(root, &[], 0)?;
     writer.tar.into_inner()?.flush()?;
     Ok(writer.size)
+}
+
+/// Writes a folder and everything below it, under `name`; an empty name is the root.
+pub(super) fn write_folder(root: BorrowedFd<'_>, name: &[u8], to: impl Write) -> io::Result<()> {
+    let mut writer = Writer::new(to, Kind::Files);
+    let stat = rfs::fstat(root)?;
+    let path = [name, b"/"].concat();
+    writer.put(&stat, EntryType::Directory, &path, None, &through(root, OsStr::new(".")))?;
+    writer.folder(root, &path, 0)?;
+    writer.tar.into_inner()?.flush()
 }
 
 /// Writes one file, not a folder, under `name`.
@@ -50,7 +63,7 @@ pub(super) fn write_file(
     name: &[u8],
     to: impl Write,
 ) -> io::Result<()> {
-    let mut writer = Writer { tar: Builder::new(to), kind: Kind::Files, links: HashMap::new(), size: 0 };
+    let mut writer = Writer::new(to, Kind::Files);
     writer.entry(folder, file, name, 0)?;
     writer.tar.into_inner()?.flush()
 }
@@ -90,9 +103,14 @@ struct Writer<W: Write> {
     /// First names of files that have several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     size: u64,
+    buffer: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
+    fn new(to: W, kind: Kind) -> Self {
+        Self { tar: Builder::new(to), kind, links: HashMap::new(), size: 0, buffer: vec![0; BUFFER] }
+    }
+
     fn folder(&mut self, folder: BorrowedFd<'_>, prefix: &[u8], depth: usize) -> io::Result<()> {
         for name in names(folder)? {
             let mut path = prefix.to_owned();
@@ -162,9 +180,32 @@ impl<W: Write> Writer<W> {
         }
         let length = u64::try_from(stat.st_size).unwrap_or(0);
         let header = self.header(&stat, EntryType::Regular, length, path, None, &own)?;
-        // As long as the header says, whatever happens to the file meanwhile.
-        self.tar.append(&header, file.take(length).chain(io::repeat(0)).take(length))?;
+        self.tar.get_mut().write_all(header.as_bytes())?;
+        self.content(file, length)?;
         self.size += length;
+        Ok(())
+    }
+
+    /// As long as the header says, whatever happens to the file meanwhile; then up to a full block.
+    fn content(&mut self, mut file: File, length: u64) -> io::Result<()> {
+        let mut left = length;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            let read = match file.read(&mut self.buffer[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if read == 0 {
+                io::copy(&mut io::repeat(0).take(left), self.tar.get_mut())?;
+                break;
+            }
+            self.tar.get_mut().write_all(&self.buffer[..read])?;
+            left -= read as u64;
+        }
+        let over = usize::try_from(length % BLOCK).unwrap_or(0);
+        if over > 0 {
+            self.tar.get_mut().write_all(&[0; BLOCK as usize][over..])?;
+        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Containers' root filesystems: a writable folder over a stack of layers.
+//!
+//! One is mounted while its container runs, and while somebody looks into it from outside.
 
-use super::{DIFF_FOLDER, hex_of, make_folder};
+use super::{DIFF_FOLDER, base_files, hex_of, lower::Lower, make_folder};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -14,23 +16,58 @@ use rustix::{
     },
 };
 use std::{
+    collections::HashMap,
     env,
     fs::{self, File},
     io::{self, ErrorKind, Read},
     os::unix::fs::{MetadataExt, symlink},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 /// Largest file that [`Rootfs::read_file`] reads.
 const FILE_LIMIT: u64 = 1024 * 1024;
 const LAYERS_FILE: &str = "layers.json";
+/// Folder of what every container has, in a container's own.
+const BASE_FOLDER: &str = "init";
 
 /// Where root filesystems are kept.
 #[derive(Clone, Debug)]
 pub(super) struct Rootfs {
     layers: PathBuf,
     folder: PathBuf,
+    /// Who needs which one mounted. Not those that an earlier engine has mounted.
+    uses: Arc<Mutex<HashMap<String, Use>>>,
+}
+
+#[derive(Debug, Default)]
+struct Use {
+    /// Its container runs.
+    by_container: bool,
+    leases: usize,
+}
+
+/// Keeps a root filesystem mounted.
+#[derive(Debug)]
+pub(super) struct Lease {
+    rootfs: Rootfs,
+    container: String,
+    pub(super) merged: PathBuf,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut uses = self.rootfs.uses();
+        let Some(own) = uses.get_mut(&self.container) else { return };
+        own.leases = own.leases.saturating_sub(1);
+        if own.leases == 0 && !own.by_container {
+            uses.remove(&self.container);
+            if let Err(error) = self.rootfs.unmount_now(&self.container) {
+                tracing::warn!(%error, container = self.container, "A root filesystem stayed mounted");
+            }
+        }
+    }
 }
 
 impl Rootfs {
@@ -42,7 +79,7 @@ impl Rootfs {
                 let _left = remove_folder(&entry.path());
             }
         }
-        Self { layers: layers.to_owned(), folder }
+        Self { layers: layers.to_owned(), folder, uses: Arc::default() }
     }
 
     /// The folder of what the container has written.
@@ -73,8 +110,56 @@ impl Rootfs {
         fs::rename(&temporary, self.folder.join(container))
     }
 
-    /// Mounts it, unless it is mounted.
+    /// Makes the layer of what every container has. Before the first mount.
+    pub(super) fn add_base_files(&self, container: &str) -> io::Result<()> {
+        let image = Lower::open(&self.image_folders(container)?)?;
+        base_files::make(&image, &self.folder.join(container).join(BASE_FOLDER))
+    }
+
+    /// What is below the container's writable folder.
+    pub(super) fn lower(&self, container: &str) -> io::Result<Lower> {
+        let mut folders = self.image_folders(container)?;
+        folders.splice(0..0, self.base_folder(container));
+        Lower::open(&folders)
+    }
+
+    /// Mounts it for its container, unless it is mounted.
     pub(super) fn mount(&self, container: &str) -> io::Result<PathBuf> {
+        let mut uses = self.uses();
+        let merged = self.mount_now(container)?;
+        uses.entry(container.to_owned()).or_default().by_container = true;
+        Ok(merged)
+    }
+
+    /// Its container does not need it any more: unmounts it, unless it is leased.
+    pub(super) fn unmount(&self, container: &str) -> io::Result<()> {
+        let mut uses = self.uses();
+        if let Some(own) = uses.get_mut(container)
+            && own.leases > 0
+        {
+            own.by_container = false;
+            return Ok(());
+        }
+        uses.remove(container);
+        self.unmount_now(container)
+    }
+
+    /// Has it mounted as long as the lease lives.
+    pub(super) fn lease(&self, container: &str) -> io::Result<Lease> {
+        let mut uses = self.uses();
+        // An earlier engine's mount is that of a running container.
+        let mounted = is_mounted(&self.merged(container))?;
+        let merged = self.mount_now(container)?;
+        let own = uses.entry(container.to_owned()).or_insert(Use { by_container: mounted, leases: 0 });
+        own.leases += 1;
+        Ok(Lease { rootfs: self.clone(), container: container.to_owned(), merged })
+    }
+
+    fn uses(&self) -> MutexGuard<'_, HashMap<String, Use>> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mount_now(&self, container: &str) -> io::Result<PathBuf> {
         let folder = self.folder.join(container);
         let merged = folder.join("merged");
         if is_mounted(&merged)? {
@@ -86,19 +171,20 @@ impl Rootfs {
             let hex = hex_of(layer).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
             lower.push(hex.to_owned());
         }
-        match self.mount_by_steps(&folder, &lower) {
+        let base = self.base_folder(container);
+        match self.mount_by_steps(&folder, base.as_deref(), &lower) {
             Ok(()) => {}
             // Linux before 6.5 does not take layers one by one, before 5.2 has no such calls at all.
             Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::ENOSYS)) => {
-                self.mount_at_once(&folder, &lower)?;
+                self.mount_at_once(&folder, base.as_deref(), &lower)?;
             }
             Err(error) => return Err(error),
         }
         Ok(merged)
     }
 
-    /// Unmounts it, also when somebody is still in it.
-    pub(super) fn unmount(&self, container: &str) -> io::Result<()> {
+    /// Also when somebody is still in it.
+    fn unmount_now(&self, container: &str) -> io::Result<()> {
         match umount2(&self.folder.join(container).join("merged"), MntFlags::MNT_DETACH) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
@@ -107,7 +193,8 @@ impl Rootfs {
 
     /// Unmounts and removes it.
     pub(super) fn remove(&self, container: &str) -> io::Result<()> {
-        self.unmount(container)?;
+        self.uses().remove(container);
+        self.unmount_now(container)?;
         let (folder, temporary) = (self.folder.join(container), self.folder.join(format!(".{container}")));
         remove_folder(&temporary)?;
         // First out of sight: it is never half there.
@@ -136,7 +223,8 @@ impl Rootfs {
 
     /// Reads a file as a process in the container would find it.
     pub(super) fn read_file(&self, container: &str, path: &str) -> io::Result<Option<Vec<u8>>> {
-        let merged = File::open(self.folder.join(container).join("merged"))?;
+        let lease = self.lease(container)?;
+        let merged = File::open(&lease.merged)?;
         // Non-blocking: a FIFO must not keep us.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -159,6 +247,24 @@ impl Rootfs {
         Ok(serde_json::from_slice(&fs::read(self.folder.join(container).join(LAYERS_FILE))?)?)
     }
 
+    /// The image's layers, the topmost first.
+    fn image_folders(&self, container: &str) -> io::Result<Vec<PathBuf>> {
+        let layers = self.layers_of(container)?;
+        layers
+            .iter()
+            .rev()
+            .map(|layer| {
+                let hex = hex_of(layer).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+                Ok(self.layer_folder(hex))
+            })
+            .collect()
+    }
+
+    fn base_folder(&self, container: &str) -> Option<PathBuf> {
+        let folder = self.folder.join(container).join(BASE_FOLDER);
+        folder.exists().then_some(folder)
+    }
+
     fn layer_folder(&self, hex: &str) -> PathBuf {
         self.layers.join("sha256").join(hex).join(DIFF_FOLDER)
     }
@@ -179,11 +285,13 @@ impl Rootfs {
     }
 
     /// Gives the kernel one layer at a time; no limit but overlayfs's own 500.
-    fn mount_by_steps(&self, folder: &Path, lower: &[String]) -> io::Result<()> {
+    fn mount_by_steps(&self, folder: &Path, base: Option<&Path>, lower: &[String]) -> io::Result<()> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(&context, "source", "overlay")?;
-        if lower.is_empty() {
-            fsconfig_set_string(&context, "lowerdir+", self.nothing()?)?;
+        match base {
+            Some(base) => fsconfig_set_string(&context, "lowerdir+", base)?,
+            None if lower.is_empty() => fsconfig_set_string(&context, "lowerdir+", self.nothing()?)?,
+            None => {}
         }
         for hex in lower {
             fsconfig_set_string(&context, "lowerdir+", self.layer_folder(hex))?;
@@ -199,10 +307,10 @@ impl Rootfs {
 
     /// One string with everything, at most a page: short links, relative to a working folder that only
     /// this thread has.
-    fn mount_at_once(&self, folder: &Path, lower: &[String]) -> io::Result<()> {
+    fn mount_at_once(&self, folder: &Path, base: Option<&Path>, lower: &[String]) -> io::Result<()> {
         let links = self.layers.join("l");
         make_folder(&links)?;
-        let mut names = Vec::with_capacity(lower.len());
+        let mut names: Vec<String> = base.iter().map(|base| base.display().to_string()).collect();
         for hex in lower {
             let name = short(hex);
             match symlink(format!("../sha256/{hex}/{DIFF_FOLDER}"), links.join(&name)) {

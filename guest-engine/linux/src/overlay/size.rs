@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 /// Sizes of all regular files below `folder`; what vanishes meanwhile does not count.
-pub(super) fn of(folder: &Path) -> io::Result<u64> {
+pub(crate) fn of(folder: &Path) -> io::Result<u64> {
     let mut counted = HashSet::new();
     let mut folders = vec![folder.to_owned()];
     let mut total = 0;

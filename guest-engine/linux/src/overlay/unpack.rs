@@ -1,8 +1,11 @@
-//! Unpacks a layer's tar into a folder, hashing it on the way.
+//! Unpacks a tar into a folder: a layer, hashed on the way, or files for a root filesystem.
 //!
-//! The archive is not trusted. Every path is resolved by the kernel with the layer's folder as its root,
-//! so neither `..` nor links lead out of it; the last part of a path is never followed.
+//! The archive is not trusted. Every path is resolved by the kernel with the folder as its root, so neither
+//! `..` nor links lead out of it; the last part of a path is never followed.
 
+mod attributes;
+
+use self::attributes::Attributes;
 use super::{
     tar_split::{self, Recorder},
     whiteout::{self, Meaning},
@@ -31,6 +34,8 @@ use std::{
 use tar::{Archive, Entry, EntryType, Header};
 
 const BUFFER: usize = 256 * 1024;
+/// How paths are resolved: never out of the root.
+pub(super) const SCOPE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 /// A folder that shows nothing of the layers below it.
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
@@ -43,6 +48,10 @@ pub(super) enum UnpackError {
     Escapes { path: String },
     #[error("Entry {path:?} has no link target")]
     NoTarget { path: String },
+    #[error("cannot overwrite directory {path:?} with non-directory {target:?}")]
+    OverFolder { path: String, target: String },
+    #[error("cannot overwrite non-directory {path:?} with directory {target:?}")]
+    OverFile { path: String, target: String },
     #[error("Could not write {path:?}")]
     Write {
         path: String,
@@ -53,11 +62,26 @@ pub(super) enum UnpackError {
 
 /// What names that begin with `.wh.` mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+enum Names {
     /// OCI's marks for what is hidden.
     Whiteouts,
     /// Files like any other.
     Literal,
+}
+
+/// How files are put into a root filesystem.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    /// The folder that names are relative to, inside the root.
+    pub(super) base: PathBuf,
+    /// Refuse to replace a folder by something else, and the other way round. The base stays as it is.
+    pub(super) keep_kinds: bool,
+    /// Whose everything is to be, instead of who the archive says.
+    pub(super) owner: Option<(u32, u32)>,
+    /// Go on where something is mounted in the root.
+    pub(super) across_mounts: bool,
+    /// What the archive says of its root is not for the base.
+    pub(super) keep_base: bool,
 }
 
 /// What was unpacked.
@@ -77,41 +101,9 @@ pub(super) fn unpack_layer(root: &File, tar: impl Read, layer: &Path) -> Result<
     let failed = |source| UnpackError::Write { path: tar_split::FILE.to_owned(), source };
     let record = RefCell::new(Some(Recorder::create(layer).map_err(failed)?));
     let replaced = Replaced { folder: layer.join(tar_split::REPLACED), numbers: HashMap::new() };
-    let unpacked = run(root, tar, Names::Whiteouts, Some(replaced), &record)?;
-    record.into_inner().map_or(Ok(()), Recorder::finish).map_err(failed)?;
-    Ok(unpacked)
-}
-
-/// Unpacks `tar` into a root filesystem.
-pub(super) fn unpack(root: &File, tar: impl Read, names: Names) -> Result<(), UnpackError> {
-    run(root, tar, names, None, &RefCell::new(None)).map(|_| ())
-}
-
-fn run(
-    root: &File,
-    tar: impl Read,
-    names: Names,
-    replaced: Option<Replaced>,
-    record: &RefCell<Option<Recorder>>,
-) -> Result<Unpacked, UnpackError> {
     let hashing = Hashing { inner: tar, hash: Sha256::new(), length: 0 };
-    let mut reader = Recorded { inner: BufReader::with_capacity(BUFFER, hashing), record };
-    let mut layer = Layer {
-        root,
-        names,
-        parent: None,
-        folders: Vec::new(),
-        size: 0,
-        buffer: vec![0; BUFFER],
-        record,
-        replaced,
-    };
-    let mut archive = Archive::new(&mut reader);
-    for entry in archive.entries().map_err(UnpackError::Read)? {
-        layer.entry(&mut entry.map_err(UnpackError::Read)?)?;
-    }
-    layer.finish();
-    let size = layer.size;
+    let mut reader = Recorded { inner: BufReader::with_capacity(BUFFER, hashing), record: &record };
+    let size = unpack(root, &mut reader, Names::Whiteouts, Manner::default(), Some(replaced), &record)?;
     // The digest covers what follows the end of the archive as well.
     io::copy(&mut reader, &mut io::sink()).map_err(UnpackError::Read)?;
     let Hashing { hash, length: tar_size, .. } = reader.inner.into_inner();
@@ -120,7 +112,43 @@ fn run(
         // Writing to a string cannot fail.
         let _written = write!(diff_id, "{byte:02x}");
     }
+    record.into_inner().map_or(Ok(()), Recorder::finish).map_err(failed)?;
     Ok(Unpacked { diff_id, size, tar_size })
+}
+
+/// Unpacks files into a root filesystem, or a folder that is to be like one.
+pub(super) fn files(root: &File, tar: impl Read, manner: Manner) -> Result<(), UnpackError> {
+    let mut reader = BufReader::with_capacity(BUFFER, tar);
+    unpack(root, &mut reader, Names::Literal, manner, None, &RefCell::new(None))?;
+    // Whoever sends the archive expects it to be read to its end.
+    io::copy(&mut reader, &mut io::sink()).map_err(UnpackError::Read)?;
+    Ok(())
+}
+
+fn unpack(
+    root: &File,
+    reader: &mut impl Read,
+    names: Names,
+    manner: Manner,
+    replaced: Option<Replaced>,
+    record: &RefCell<Option<Recorder>>,
+) -> Result<u64, UnpackError> {
+    let mut layer = Layer {
+        root,
+        names,
+        manner,
+        parent: None,
+        folders: Vec::new(),
+        size: 0,
+        buffer: vec![0; BUFFER],
+        record,
+        replaced,
+    };
+    for entry in Archive::new(reader).entries().map_err(UnpackError::Read)? {
+        layer.entry(&mut entry.map_err(UnpackError::Read)?)?;
+    }
+    layer.finish();
+    Ok(layer.size)
 }
 
 struct Hashing<R> {
@@ -203,6 +231,7 @@ impl Replaced {
 struct Layer<'a> {
     root: &'a File,
     names: Names,
+    manner: Manner,
     /// The folder of the last entry; entries come folder by folder.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Times of folders, which later entries would change.
@@ -221,10 +250,15 @@ impl Layer<'_> {
             return Ok(());
         }
         let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let path =
+        let named =
             inner_path(&entry.path_bytes()).ok_or_else(|| UnpackError::Escapes { path: shown.clone() })?;
+        let at_root = named.as_os_str().is_empty();
+        if at_root && self.manner.keep_base {
+            return Ok(());
+        }
+        let path = self.manner.base.join(named);
         let failed = |source: io::Error| UnpackError::Write { path: shown.clone(), source };
-        let Some(name) = path.file_name().map(OsStr::to_owned) else {
+        let Some(name) = path.file_name().filter(|_| !at_root).map(OsStr::to_owned) else {
             // The layer's own root: what is said of it counts for the container's root.
             return self.root_entry(entry).map_err(failed);
         };
@@ -245,6 +279,7 @@ impl Layer<'_> {
             let target =
                 entry.link_name_bytes().ok_or_else(|| UnpackError::NoTarget { path: shown.clone() })?;
             let target = inner_path(&target).ok_or_else(|| UnpackError::Escapes { path: shown.clone() })?;
+            let target = self.manner.base.join(target);
             return self.link(&target, &path, &name).map_err(failed);
         }
         self.make(entry, kind, &path, &name, &shown)
@@ -254,16 +289,23 @@ impl Layer<'_> {
         &mut self,
         entry: &mut Entry<'_, R>,
         kind: EntryType,
-        path: &std::path::Path,
+        path: &Path,
         name: &OsStr,
         shown: &str,
     ) -> Result<(), UnpackError> {
         let failed = |source: io::Error| UnpackError::Write { path: shown.to_owned(), source };
-        let Attributes { mode, owner, time, xattrs } = Attributes::of(entry).map_err(UnpackError::Read)?;
+        let Attributes { mode, mut owner, time, xattrs } =
+            Attributes::of(entry).map_err(UnpackError::Read)?;
+        if let Some((user, group)) = self.manner.owner {
+            owner = (Uid::from_raw(user), Gid::from_raw(group));
+        }
         let Some((_, folder)) = &self.parent else { return Ok(()) };
         let folder = folder.as_fd();
         let is_folder = matches!(kind, EntryType::Directory);
         let mut was_hidden = false;
+        if self.manner.keep_kinds {
+            self.check_kind(folder, path, name, is_folder)?;
+        }
         match kind {
             EntryType::Directory => {
                 let make = || Ok(rfs::mkdirat(folder, name, Mode::from_raw_mode(0o700))?);
@@ -318,6 +360,26 @@ impl Layer<'_> {
         Ok(())
     }
 
+    /// Refuses a folder in the place of something else, and the other way round.
+    fn check_kind(
+        &self,
+        folder: BorrowedFd<'_>,
+        path: &Path,
+        name: &OsStr,
+        is_folder: bool,
+    ) -> Result<(), UnpackError> {
+        let Ok(stat) = rfs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+        let was_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if was_folder == is_folder {
+            return Ok(());
+        }
+        let (path, target) = (format!("/{}", path.display()), format!("/{}", self.manner.base.display()));
+        Err(match was_folder {
+            true => UnpackError::OverFolder { path, target },
+            false => UnpackError::OverFile { path, target },
+        })
+    }
+
     fn root_entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
         if !matches!(entry.header().entry_type(), EntryType::Directory) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the root is not a folder"));
@@ -329,13 +391,13 @@ impl Layer<'_> {
         Ok(())
     }
 
-    fn link(&mut self, target: &std::path::Path, path: &std::path::Path, name: &OsStr) -> io::Result<()> {
+    fn link(&mut self, target: &Path, path: &Path, name: &OsStr) -> io::Result<()> {
         let no_target = || io::Error::new(io::ErrorKind::InvalidData, "the link target is the root");
         let target_name = target.file_name().ok_or_else(no_target)?;
         if target == path {
             return Ok(());
         }
-        let target_folder = resolve(self.root.as_fd(), target.parent().unwrap_or(target))?;
+        let target_folder = self.resolve(target.parent().unwrap_or(target))?;
         let Some((_, folder)) = &self.parent else { return Ok(()) };
         let make = || Ok(rfs::linkat(&target_folder, target_name, folder, name, AtFlags::empty())?);
         self.place(folder.as_fd(), name, false, make)?;
@@ -404,10 +466,7 @@ impl Layer<'_> {
     fn folder(&mut self, path: PathBuf) -> io::Result<BorrowedFd<'_>> {
         let known = self.parent.as_ref().is_some_and(|(known, _)| *known == path);
         if !known {
-            let folder = match resolve(self.root.as_fd(), &path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_folders(&path)?,
-                other => other?,
-            };
+            let folder = make_folders(self.root.as_fd(), &path, self.scope())?;
             self.parent = Some((path, folder));
         }
         match &self.parent {
@@ -416,97 +475,26 @@ impl Layer<'_> {
         }
     }
 
-    fn make_folders(&self, path: &std::path::Path) -> io::Result<OwnedFd> {
-        let mut reached = PathBuf::new();
-        let mut folder = resolve(self.root.as_fd(), &reached)?;
-        for part in path {
-            reached.push(part);
-            let next = match resolve(self.root.as_fd(), &reached) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match rfs::mkdirat(&folder, part, Mode::from_raw_mode(0o755)) {
-                        // A link to nowhere.
-                        Err(Errno::EXIST) => return Err(error),
-                        other => other?,
-                    }
-                    resolve(self.root.as_fd(), &reached)?
-                }
-                other => other?,
-            };
-            folder = next;
+    fn resolve(&self, path: &Path) -> io::Result<OwnedFd> {
+        resolve(self.root.as_fd(), path, self.scope())
+    }
+
+    fn scope(&self) -> ResolveFlags {
+        match self.manner.across_mounts {
+            true => SCOPE,
+            false => SCOPE | ResolveFlags::NO_XDEV,
         }
-        Ok(folder)
     }
 
     /// The times of folders, now that nothing changes them any more.
     fn finish(&self) {
         for (path, time) in self.folders.iter().rev() {
-            if let Ok(folder) = resolve(self.root.as_fd(), path) {
+            if let Ok(folder) = self.resolve(path) {
                 // Replaced by a later entry, if it fails.
                 let _replaced = rfs::futimens(&folder, &times(*time));
             }
         }
     }
-}
-
-/// What a header says of an entry besides its kind.
-struct Attributes {
-    mode: Mode,
-    owner: (Uid, Gid),
-    time: Timespec,
-    xattrs: Vec<(String, Vec<u8>)>,
-}
-
-impl Attributes {
-    fn of<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<Self> {
-        let mut time = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut xattrs = Vec::new();
-        if let Some(extensions) = entry.pax_extensions()? {
-            for extension in extensions {
-                let extension = extension?;
-                let Ok(key) = extension.key() else { continue };
-                if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-                    // An archive has no say in how layers are stacked.
-                    if !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.") {
-                        xattrs.push((name.to_owned(), extension.value_bytes().to_owned()));
-                    }
-                } else if key == "mtime"
-                    && let Some(parsed) = extension.value().ok().and_then(pax_time)
-                {
-                    time = parsed;
-                }
-            }
-        }
-        let header = entry.header();
-        if time.tv_sec == 0 && time.tv_nsec == 0 {
-            let seconds = number(&header.as_old().mtime, || header.mtime())?;
-            time.tv_sec = i64::try_from(seconds).unwrap_or(0);
-        }
-        // The pax numbers have been merged into the header by the tar crate.
-        let id = |number: u64| {
-            u32::try_from(number)
-                .ok()
-                .filter(|&id| id != u32::MAX)
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "owner out of range"))
-        };
-        let old = header.as_old();
-        let uid = id(number(&old.uid, || header.uid())?)?;
-        let gid = id(number(&old.gid, || header.gid())?)?;
-        let mode = number(&old.mode, || header.mode().map(u64::from))?;
-        let mode = Mode::from_raw_mode(u32::try_from(mode & 0o7777).unwrap_or(0));
-        Ok(Self { mode, owner: (Uid::from_raw(uid), Gid::from_raw(gid)), time, xattrs })
-    }
-}
-
-/// An empty field is zero, as for every other reader of tars.
-fn number(field: &[u8], read: impl FnOnce() -> io::Result<u64>) -> io::Result<u64> {
-    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { read() }
-}
-
-/// `SECONDS[.FRACTION]`.
-fn pax_time(text: &str) -> Option<Timespec> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    Some(Timespec { tv_sec: seconds.parse().ok()?, tv_nsec: digits.parse().ok()? })
 }
 
 fn times(modified: Timespec) -> Timestamps {
@@ -527,12 +515,36 @@ fn inner_path(bytes: &[u8]) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Opens a folder with the layer as the root of every path and link.
-fn resolve(root: BorrowedFd<'_>, path: &std::path::Path) -> io::Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() { std::path::Path::new(".") } else { path };
+/// The folder at `path`, made if it is missing.
+pub(super) fn make_folders(root: BorrowedFd<'_>, path: &Path, scope: ResolveFlags) -> io::Result<OwnedFd> {
+    match resolve(root, path, scope) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let mut reached = PathBuf::new();
+    let mut folder = resolve(root, &reached, scope)?;
+    for part in path {
+        reached.push(part);
+        folder = match resolve(root, &reached, scope) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match rfs::mkdirat(&folder, part, Mode::from_raw_mode(0o755)) {
+                    // A link to nowhere.
+                    Err(Errno::EXIST) => return Err(error),
+                    other => other?,
+                }
+                resolve(root, &reached, scope)?
+            }
+            other => other?,
+        };
+    }
+    Ok(folder)
+}
+
+/// Opens a folder with `root` as the root of every path and link.
+fn resolve(root: BorrowedFd<'_>, path: &Path, scope: ResolveFlags) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    Ok(rfs::openat2(root, path, flags, Mode::empty(), resolve)?)
+    Ok(rfs::openat2(root, path, flags, Mode::empty(), scope)?)
 }
 
 fn write_content(file: &File, entry: &mut impl Read, buffer: &mut [u8], sparse: bool) -> io::Result<u64> {
@@ -629,12 +641,5 @@ mod tests {
         for path in [&b"../x"[..], b"a/../../x", b"..", b"a\0b"] {
             assert_eq!(inner_path(path), None);
         }
-    }
-
-    #[test]
-    fn pax_times_have_nanoseconds() {
-        let time = pax_time("1700000000.5").unwrap();
-        assert_eq!((time.tv_sec, time.tv_nsec), (1_700_000_000, 500_000_000));
-        assert!(pax_time("x").is_none());
     }
 }

@@ -14,22 +14,22 @@ use std::{
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-struct Store {
-    folder: TempDir,
-    store: OverlayLayers,
+pub(crate) struct Store {
+    pub(crate) folder: TempDir,
+    pub(crate) store: OverlayLayers,
 }
 
 impl Store {
     /// On a tmpfs of its own, so that it works wherever the tests run (an overlay cannot hold another's
     /// writable layer).
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("engine-linux-").tempdir().unwrap();
         mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         let store = OverlayLayers::new(folder.path());
         Self { folder, store }
     }
 
-    async fn apply(&self, tar: &[u8]) -> String {
+    pub(crate) async fn apply(&self, tar: &[u8]) -> String {
         let digest = digest(tar);
         let layer = self.store.apply(Some(&digest), Box::new(Cursor::new(tar.to_vec()))).await.unwrap();
         assert_eq!(layer.diff_id, digest);
@@ -53,10 +53,10 @@ fn digest(tar: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-struct Tar(Builder<Vec<u8>>);
+pub(crate) struct Tar(Builder<Vec<u8>>);
 
 impl Tar {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Builder::new(Vec::new()))
     }
 
@@ -83,11 +83,11 @@ impl Tar {
         self
     }
 
-    fn file(self, path: &str, content: &str) -> Self {
+    pub(crate) fn file(self, path: &str, content: &str) -> Self {
         self.add(EntryType::Regular, path, 0o644, content.as_bytes(), None)
     }
 
-    fn folder(self, path: &str) -> Self {
+    pub(crate) fn folder(self, path: &str) -> Self {
         self.add(EntryType::Directory, path, 0o755, b"", None)
     }
 
@@ -99,7 +99,7 @@ impl Tar {
         self.add(EntryType::Link, path, 0o644, b"", Some(target))
     }
 
-    fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = self.0.into_inner().unwrap();
         // Padding is part of the digest.
         bytes.resize(bytes.len() + 10 * 512, 0);

@@ -15,13 +15,21 @@ pub(super) async fn inspect(
     query: Query,
 ) -> Result<Json<Value>> {
     let snapshot = app.engine.containers.inspect(&id)?;
-    let mut answer = to_json(&snapshot);
+    let mut answer = to_json(&app, &snapshot);
     if query.flag("size") {
         let (own, root) = sizes(&app, &snapshot).await?;
         answer["SizeRw"] = json!(own);
         answer["SizeRootFs"] = json!(root);
     }
     Ok(Json(answer))
+}
+
+/// Where a volume's data is; empty when somebody has removed it behind our back.
+pub(super) fn volume_path(app: &AppState, name: &str) -> String {
+    app.engine
+        .volumes
+        .get(name)
+        .map_or_else(|_| String::new(), |volume| volume.mountpoint.display().to_string())
 }
 
 /// Bytes in the writable layer, and in the whole root filesystem.
@@ -32,7 +40,7 @@ pub(super) async fn sizes(app: &AppState, snapshot: &Snapshot) -> Result<(u64, u
     Ok((own, own + image))
 }
 
-fn to_json(snapshot: &Snapshot) -> Value {
+fn to_json(app: &AppState, snapshot: &Snapshot) -> Value {
     let record = &snapshot.record;
     let mut command = record.command();
     let args = command.split_off(command.len().min(1));
@@ -64,7 +72,7 @@ fn to_json(snapshot: &Snapshot) -> Value {
         "ExecIDs": execs,
         "HostConfig": wire::host_config(record),
         "GraphDriver": { "Name": "overlay2", "Data": {} },
-        "Mounts": wire::mounts(record),
+        "Mounts": wire::mounts(record, |name| volume_path(app, name)),
         "Config": wire::config(record),
         "NetworkSettings": network_wire::network_settings(record),
     })

@@ -177,7 +177,7 @@ pub(super) async fn remove(
             "Removing a link between containers is not supported by this engine",
         ));
     }
-    app.engine.containers.remove(&id, query.flag("force")).await?;
+    app.engine.containers.remove(&id, query.flag("force"), query.flag("v")).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

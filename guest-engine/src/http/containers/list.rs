@@ -1,6 +1,9 @@
 //! GET /containers/json.
 
-use super::{inspect::sizes, network_wire, wire};
+use super::{
+    inspect::{sizes, volume_path},
+    network_wire, wire,
+};
 use crate::http::{error::Result, filters::Filters, query::Query, state::AppState};
 use axum::{Json, extract::State};
 use engine::container::{ListFilter, Listed};
@@ -40,7 +43,7 @@ pub(super) async fn list(State(app): State<AppState>, query: Query) -> Result<Js
     let with_size = query.flag("size");
     let mut answer = Vec::new();
     for listed in app.engine.containers.list(&filter).await? {
-        let mut summary = to_json(&listed);
+        let mut summary = to_json(&app, &listed);
         // One that was removed since is listed without.
         if with_size && let Ok((own, root)) = sizes(&app, &listed.snapshot).await {
             summary["SizeRw"] = json!(own);
@@ -51,7 +54,7 @@ pub(super) async fn list(State(app): State<AppState>, query: Query) -> Result<Js
     Ok(Json(answer))
 }
 
-fn to_json(listed: &Listed) -> Value {
+pub(in crate::http) fn to_json(app: &AppState, listed: &Listed) -> Value {
     let record = &listed.snapshot.record;
     json!({
         "Id": record.id,
@@ -66,7 +69,8 @@ fn to_json(listed: &Listed) -> Value {
         "Status": listed.status,
         "HostConfig": { "NetworkMode": record.host.network_mode.as_deref().unwrap_or("bridge") },
         "NetworkSettings": { "Networks": network_wire::networks(record) },
-        "Mounts": wire::mounts(record),
+        // dockerd gives the path only where there is no name.
+        "Mounts": wire::mounts(record, |name| volume_path(app, name)),
     })
 }
 

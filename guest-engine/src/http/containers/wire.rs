@@ -1,7 +1,13 @@
 //! Containers as dockerd writes them: every key that its answers have is there, empty where there is
 //! nothing, because clients in dynamic languages index without asking.
 
-use engine::container::{Health, ProbeResult, Record, Status, mounts::MountKind};
+use engine::{
+    container::{
+        Health, ProbeResult, Record, Status,
+        mounts::{MountKind, MountSpec},
+    },
+    volume::LOCAL,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -106,23 +112,25 @@ fn health_state(health: &Health) -> Value {
     })
 }
 
-/// `Mounts`: binds and what `--mount` asked for; plain `--tmpfs` is only in `HostConfig`.
-pub(super) fn mounts(record: &Record) -> Value {
-    record
-        .mounts()
-        .iter()
-        .filter_map(|mount| {
-            let (kind, source, propagation) = match &mount.kind {
-                MountKind::Bind { source, propagation, .. } => {
-                    ("bind", source.as_str(), propagation.as_str())
-                }
-                MountKind::Tmpfs { listed: true, .. } => ("tmpfs", "", ""),
-                MountKind::Tmpfs { .. } => return None,
-            };
-            Some(json!({
-                "Type": kind, "Source": source, "Destination": mount.destination, "Mode": mount.mode,
-                "RW": !mount.read_only, "Propagation": propagation,
-            }))
-        })
-        .collect()
+/// `Mounts`: what `-v`, `--mount` and images ask for; plain `--tmpfs` is only in `HostConfig`.
+pub(super) fn mounts(record: &Record, volume_path: impl Fn(&str) -> String) -> Value {
+    let to_json = |mount: &MountSpec| {
+        let mut shown =
+            json!({ "Destination": mount.destination, "Mode": mount.mode, "RW": !mount.read_only });
+        let (kind, source, propagation) = match &mount.kind {
+            MountKind::Bind(bind) => ("bind", bind.source.clone(), bind.propagation.as_str()),
+            MountKind::Volume(volume) => {
+                shown["Name"] = json!(volume.name);
+                shown["Driver"] = json!(LOCAL);
+                ("volume", volume_path(&volume.name), volume.propagation.as_str())
+            }
+            MountKind::Tmpfs { listed: true, .. } => ("tmpfs", String::new(), ""),
+            MountKind::Tmpfs { .. } => return None,
+        };
+        shown["Type"] = json!(kind);
+        shown["Source"] = json!(source);
+        shown["Propagation"] = json!(propagation);
+        Some(shown)
+    };
+    record.mounts.iter().filter_map(to_json).collect()
 }

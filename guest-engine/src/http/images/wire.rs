@@ -88,9 +88,9 @@ pub(super) fn removed(step: &Removed) -> Value {
 }
 
 /// For `/system/df`.
-pub(in crate::http) fn usage(image: &ImageSummary) -> Value {
+pub(in crate::http) fn usage(image: &ImageSummary, shared: u64) -> Value {
     let mut object = summary(image);
     object["Containers"] = json!(image.containers);
-    object["SharedSize"] = json!(0);
+    object["SharedSize"] = json!(shared);
     object
 }

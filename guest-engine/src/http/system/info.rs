@@ -113,7 +113,7 @@ fn runtimes(system: &System) -> Value {
             "runc": { "path": "machine-engine shim" },
         },
         "DefaultRuntime": "runc",
-        "InitBinary": "",
+        "InitBinary": "docker-init",
         "ContainerdCommit": commit,
         "RuncCommit": commit,
         "InitCommit": commit,

@@ -4,10 +4,11 @@
 use super::{Namespace, Surroundings};
 use crate::{
     container::{
-        mounts::{self, MountKind, MountSpec},
+        mounts::{MountKind, MountSpec},
         record::Record,
+        volumes,
     },
-    error::Result,
+    error::{EngineError, Result},
 };
 use oci_spec::runtime::Mount;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ const ETC: [(&str, &str); 3] =
 
 /// Every mount, parents before what is inside them.
 pub(crate) fn all(record: &Record, around: &Surroundings<'_>) -> Result<Vec<Mount>> {
-    let user = mounts::requested(&record.host)?;
+    let user = &record.mounts;
     let taken = |destination: &str| user.iter().any(|m| m.destination == destination);
     let mut all: Vec<Mount> = standard(record, around);
     all.retain(|mount| !taken(&mount.destination().to_string_lossy()));
@@ -28,48 +29,59 @@ pub(crate) fn all(record: &Record, around: &Surroundings<'_>) -> Result<Vec<Moun
             all.push(mount(destination, "bind", &source, &["rbind", "rprivate"]));
         }
     }
-    for (source, destination) in &around.writable {
-        if !taken(destination) {
-            all.push(mount(destination, "bind", source, &["rbind", "rprivate"]));
-        }
+    if let Some(program) = super::init(around) {
+        all.push(mount(super::INIT_PATH, "bind", program, &["bind", "ro"]));
     }
     let mut asked: Vec<&MountSpec> = user.iter().collect();
     asked.sort_by_key(|m| Path::new(&m.destination).components().count());
-    all.extend(asked.into_iter().map(requested));
+    for mount in asked {
+        all.push(requested(mount, around)?);
+    }
     Ok(all)
 }
 
 /// The root's own propagation must let through what a mount is asked to share.
 pub(crate) fn root_propagation(record: &Record) -> Option<String> {
     let mut strongest = None;
-    for mount in record.mounts() {
-        if let MountKind::Bind { propagation, .. } = &mount.kind {
-            if propagation.ends_with("shared") {
-                return Some("shared".to_owned());
-            }
-            if propagation.ends_with("slave") {
-                strongest = Some("rslave".to_owned());
-            }
+    for mount in &record.mounts {
+        let propagation = match &mount.kind {
+            MountKind::Bind(bind) => &bind.propagation,
+            MountKind::Volume(volume) => &volume.propagation,
+            MountKind::Tmpfs { .. } => continue,
+        };
+        if propagation.ends_with("shared") {
+            return Some("shared".to_owned());
+        }
+        if propagation.ends_with("slave") {
+            strongest = Some("rslave".to_owned());
         }
     }
     strongest
 }
 
-fn requested(spec: &MountSpec) -> Mount {
-    let access = if spec.read_only { "ro" } else { "rw" };
-    match &spec.kind {
-        MountKind::Bind { source, propagation, recursive, .. } => {
-            let bind = if *recursive { "rbind" } else { "bind" };
-            mount(&spec.destination, "bind", Path::new(source), &[bind, access, propagation])
-        }
+fn requested(spec: &MountSpec, around: &Surroundings<'_>) -> Result<Mount> {
+    let (recursive, writable_below, propagation) = match &spec.kind {
+        MountKind::Bind(bind) => (bind.recursive, bind.writable_below, bind.propagation.as_str()),
+        MountKind::Volume(volume) => (true, false, volume.propagation.as_str()),
         MountKind::Tmpfs { options, .. } => {
             let mut all: Vec<&str> = options.iter().map(String::as_str).collect();
             if spec.read_only {
                 all.push("ro");
             }
-            mount(&spec.destination, "tmpfs", Path::new("tmpfs"), &all)
+            return Ok(mount(&spec.destination, "tmpfs", Path::new("tmpfs"), &all));
         }
+    };
+    let source = volumes::source(spec, &around.sources)
+        .ok_or_else(|| EngineError::system(format!("Nothing is mounted at {}", spec.destination)))?;
+    let mut options = vec![if recursive { "rbind" } else { "bind" }];
+    match (spec.read_only, recursive && !writable_below) {
+        (false, _) => options.push("rw"),
+        (true, false) => options.push("ro"),
+        // What is mounted below the source as well.
+        (true, true) => options.extend(["ro", "rro"]),
     }
+    options.push(if propagation.is_empty() { "rprivate" } else { propagation });
+    Ok(mount(&spec.destination, "bind", source, &options))
 }
 
 fn standard(record: &Record, around: &Surroundings<'_>) -> Vec<Mount> {
@@ -120,7 +132,7 @@ fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, options: &[&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::{record::tests::record, spec::user};
+    use crate::container::{mounts, record::tests::record, spec::user};
 
     fn mounted(change: impl FnOnce(&mut Record)) -> Vec<String> {
         let mut record = record("web");
@@ -134,8 +146,9 @@ mod tests {
             network: Namespace::Private,
             pid: Namespace::Private,
             ipc: Namespace::Private,
-            writable: Vec::new(),
             links: Vec::new(),
+            sources: vec![("/vol".to_owned(), PathBuf::from("/volumes/v/_data"))],
+            init: Some(PathBuf::from("/machine-engine")),
         };
         all(&record, &around)
             .unwrap()
@@ -154,18 +167,22 @@ mod tests {
     #[test]
     fn users_mounts_replace_ours_and_nest_in_order() {
         let mounts = mounted(|r| {
-            r.host.binds = Some(vec!["/b:/data/deep:ro".into(), "/a:/data".into(), "/h:/etc/hosts".into()]);
+            r.host.binds =
+                ["/b:/data/deep:ro", "/a:/data", "/h:/etc/hosts", "v:/vol"].map(Into::into).to_vec().into();
+            r.mounts = mounts::requested(&r.host).unwrap();
         });
-        let tail: Vec<&str> = mounts.iter().rev().take(3).map(String::as_str).collect();
+        let tail: Vec<&str> = mounts.iter().rev().take(4).map(String::as_str).collect();
         assert_eq!(
             tail,
             [
                 "/etc/hosts /h rbind,rw,rprivate",
-                "/data/deep /b rbind,ro,rprivate",
+                "/data/deep /b rbind,ro,rro,rprivate",
+                "/vol /volumes/v/_data rbind,rw,rprivate",
                 "/data /a rbind,rw,rprivate"
             ]
         );
         assert_eq!(mounts.iter().filter(|m| m.starts_with("/etc/hosts ")).count(), 1);
+        assert!(mounts.contains(&"/sbin/docker-init /machine-engine bind,ro".to_owned()));
     }
 
     #[test]
@@ -180,6 +197,7 @@ mod tests {
         let mut record = record("web");
         assert_eq!(root_propagation(&record), None);
         record.host.binds = Some(vec!["/a:/a:rslave".into(), "/b:/b:rshared".into()]);
+        record.mounts = mounts::requested(&record.host).unwrap();
         assert_eq!(root_propagation(&record).as_deref(), Some("shared"));
     }
 }
