@@ -16,6 +16,7 @@ pub mod version;
 mod build;
 mod commit;
 mod containers;
+mod drain;
 mod events;
 mod exec;
 mod images;

@@ -46,7 +46,10 @@ struct Project<'a> {
 impl Project<'_> {
     fn compose(&self, args: &[&str]) -> Result<Run> {
         let mut command = docker(&self.engine.url(), &[&["compose", "--ansi", "never"], args].concat())?;
-        run(command.env("DOCKER_CONFIG", artifacts::compose()?).env("WHO", "web").current_dir(self.folder.path()))
+        run(command
+            .env("DOCKER_CONFIG", artifacts::compose()?)
+            .env("WHO", "web")
+            .current_dir(self.folder.path()))
     }
 
     fn services(&self) -> Result<Vec<(String, String)>> {
@@ -69,7 +72,8 @@ fn a_project_lives_from_up_to_down() -> Result<()> {
     fs::write(project.folder.path().join("compose.yaml"), PROJECT)?;
 
     project.compose(&["up", "-d"])?.ok()?;
-    let running = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), "running".to_owned())).collect::<Vec<_>>();
+    let running =
+        |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), "running".to_owned())).collect::<Vec<_>>();
     assert_eq!(project.services()?, running(&["shop-db-1", "shop-web-1"]));
     let health = engine.docker(&["inspect", "-f", "{{.State.Health.Status}}", "shop-db-1"])?.ok()?;
     assert_eq!(health, "healthy", "the web service waited for it");
@@ -78,7 +82,18 @@ fn a_project_lives_from_up_to_down() -> Result<()> {
         Ok(logs.contains("web sees stock"))
     })?;
     assert_eq!(project.compose(&["exec", "-T", "db", "cat", "/data/ready"])?.ok()?, "stock");
-    let once = project.compose(&["run", "--rm", "-T", "--no-deps", "web", "wget", "-q", "-O", "-", "http://db/ready"])?;
+    let once = project.compose(&[
+        "run",
+        "--rm",
+        "-T",
+        "--no-deps",
+        "web",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        "http://db/ready",
+    ])?;
     assert_eq!(once.ok()?, "stock");
 
     project.compose(&["up", "-d", "--no-recreate", "--scale", "web=3"])?.ok()?;

@@ -17,8 +17,12 @@ use axum::{
     routing::{get, post},
 };
 use bollard_stubs::models::{ExecConfig, ExecStartConfig};
-use engine::{container::DetachKeys, ports::TerminalSize};
+use engine::{
+    container::DetachKeys,
+    ports::{OutputFrame, StreamKind, TerminalSize},
+};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -48,14 +52,28 @@ async fn start(
     let containers = app.engine.containers.clone();
     let config = containers.exec_inspect(&id)?.config;
     let size = options.console_size.as_deref().and_then(console_size);
-    let started = containers.exec_start(&id, options.detach.unwrap_or(false), size).await?;
-    let Some(started) = started else { return Ok(StatusCode::OK.into_response()) };
+    if options.detach.unwrap_or(false) {
+        containers.exec_start(&id, true, size).await?;
+        return Ok(StatusCode::OK.into_response());
+    }
+    containers.exec_ready(&id)?;
+    let terminal = config.tty.unwrap_or(false);
     let keys = DetachKeys::parse(config.detach_keys.as_deref().unwrap_or_default())?;
-    let keys = started.terminal.then_some(keys);
-    let framing = Framing::for_terminal(started.terminal);
-    Ok(hijack.respond(framing, async move |io| {
-        if stdio::join(io, started.streams, framing, keys).await == Parted::Detached {
-            containers.exec_detached(&id);
+    let framing = Framing::for_terminal(terminal);
+    // Started when the client has the answer's head, as dockerd does: docker-py loses output that it reads
+    // in one piece with the head. What goes wrong from here on is told in the stream.
+    Ok(hijack.respond(framing, async move |mut io| match containers.exec_start(&id, false, size).await {
+        Ok(Some(started)) => {
+            if stdio::join(io, started.streams, framing, terminal.then_some(keys)).await == Parted::Detached {
+                containers.exec_detached(&id);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let data = format!("{error}\r\n").into();
+            // The client may be gone.
+            framing.write(&mut io.writer, &OutputFrame { stream: StreamKind::Stdout, data }).await.ok();
+            io.writer.shutdown().await.ok();
         }
     }))
 }

@@ -2,6 +2,7 @@
 //! become 500, and each answer carries dockerd's headers.
 
 use super::{
+    drain::drained,
     error::ApiError,
     version::{self, NEWEST},
 };
@@ -17,7 +18,8 @@ use hyper_util::service::TowerToHyperService;
 use std::panic::AssertUnwindSafe;
 
 /// Answers one request.
-pub(super) async fn handle(router: Router, mut request: Request) -> Response {
+pub(super) async fn handle(router: Router, request: Request) -> Response {
+    let mut request = request.map(drained);
     let mut response = match version::strip_prefix(request.uri_mut()) {
         Err(error) => error.into_response(),
         Ok(_) if !head_is_known(&request) => ApiError::page_not_found().into_response(),

@@ -4,6 +4,7 @@ use super::{
     Containers,
     spec::{self, ProcessPlan},
     state::Status,
+    to_the_end,
 };
 use crate::{
     error::{EngineError, ErrorKind, Result},
@@ -149,20 +150,35 @@ impl Containers {
         }
     }
 
+    /// Whether an exec is there and its container runs, as [`Containers::exec_start`] needs it.
+    pub fn exec_ready(&self, id: &str) -> Result<()> {
+        let exec = self.shared.execs.find(id)?;
+        let container = self.shared.index.find(&exec.container)?;
+        ready_for_exec(&exec.container, container.record().state.status)
+    }
+
     /// Starts an exec and connects its client; `None` when it is detached. A command that cannot be run
-    /// is told in the stream, as dockerd does, except to a client that has none.
+    /// is told in the stream, as dockerd does, except to a client that has none. Goes on to its end when
+    /// the caller leaves.
     pub async fn exec_start(
         &self,
         id: &str,
         detach: bool,
         size: Option<TerminalSize>,
     ) -> Result<Option<ExecStarted>> {
-        let (exec, handle) = {
-            let exec = self.shared.execs.find(id)?;
-            let handle = self.shared.index.find(&exec.container)?;
-            ready_for_exec(&exec.container, handle.record().state.status)?;
-            (exec, handle)
-        };
+        self.exec_ready(id)?;
+        let (this, id) = (self.clone(), id.to_owned());
+        to_the_end(async move { this.start_exec(&id, detach, size).await }).await
+    }
+
+    async fn start_exec(
+        &self,
+        id: &str,
+        detach: bool,
+        size: Option<TerminalSize>,
+    ) -> Result<Option<ExecStarted>> {
+        let exec = self.shared.execs.find(id)?;
+        let handle = self.shared.index.find(&exec.container)?;
         self.claim(id)?;
         let record = handle.record();
         let terminal = exec.config.tty.unwrap_or(false);
