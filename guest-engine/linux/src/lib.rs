@@ -12,6 +12,7 @@ pub mod entropy;
 pub mod ext4_resize;
 mod netlink;
 mod nftables;
+mod open_within;
 mod overlay;
 mod runtime;
 mod seccomp;

@@ -8,6 +8,7 @@
 
 mod options;
 
+use crate::open_within::open_within;
 use crate::{overlay::folder_size, runtime::safe_name};
 use async_trait::async_trait;
 use engine::{
@@ -19,7 +20,7 @@ use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
 };
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, fstat};
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
@@ -155,7 +156,7 @@ impl VolumeStore for FolderVolumes {
 fn pin(data: &Path, subpath: &str, target: &Path) -> io::Result<()> {
     let root = File::open(data)?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let found = openat2(&root, subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let found = open_within(&root, subpath, OFlags::PATH | OFlags::CLOEXEC, resolve)?;
     let folder = target.parent().unwrap_or(target);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     match FileType::from_raw_mode(fstat(&found)?.st_mode) {
@@ -195,9 +196,9 @@ fn is_mounted(folder: &Path) -> io::Result<bool> {
         return Ok(true);
     }
     let no_crossing = ResolveFlags::NO_XDEV;
-    let parent = openat2(CWD, parent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::empty())?;
+    let parent = open_within(CWD, parent, OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::empty())?;
     let name = folder.file_name().unwrap_or_default();
-    match openat2(&parent, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), no_crossing) {
+    match open_within(&parent, name, OFlags::PATH | OFlags::CLOEXEC, no_crossing) {
         Ok(_) => Ok(false),
         Err(rustix::io::Errno::XDEV) => Ok(true),
         Err(error) => Err(error.into()),

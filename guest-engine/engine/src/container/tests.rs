@@ -249,7 +249,7 @@ async fn forced_removal_wins_against_the_restart_policy() {
     let world = World::new().await;
     for _ in 0..20 {
         let id = world.run("true", policy(RestartPolicyNameEnum::ALWAYS, 0)).await;
-        world.containers.remove(&id, true).await.unwrap();
+        world.containers.remove(&id, true, false).await.unwrap();
         assert!(world.containers.inspect(&id).is_err());
     }
 }

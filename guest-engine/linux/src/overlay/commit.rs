@@ -4,12 +4,13 @@ use super::{
     DIFF_FOLDER, Metadata, diff, diff::Kind, keep_layer, make_folder, remove_left, system, unpack,
     unpack_layer,
 };
+use crate::open_within::open_within;
 use engine::{
     EngineError,
     error::Result,
     ports::{LayerInfo, Located, PathKind},
 };
-use rustix::fs::{self as rfs, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self as rfs, FileType, OFlags, ResolveFlags};
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsStr,
@@ -130,7 +131,7 @@ pub(super) fn locate(merged: &Path, path: &str) -> io::Result<Located> {
 pub(super) fn open_path(root: &File, path: &str) -> io::Result<Option<OwnedFd>> {
     let path = if path.is_empty() { "." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match rfs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+    match open_within(root, path, OFlags::PATH | OFlags::CLOEXEC, resolve) {
         Ok(found) => Ok(Some(found)),
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
@@ -150,13 +151,7 @@ pub(super) fn pack(merged: &Path, path: &str, to: impl Write) -> io::Result<()> 
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     let open = |path: &str| {
         let path = if path.is_empty() { "." } else { path };
-        rfs::openat2(
-            &root,
-            path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )
+        open_within(&root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, resolve)
     };
     match located.kind {
         None => Err(io::Error::new(io::ErrorKind::NotFound, format!("{path}: no such file or directory"))),

@@ -15,6 +15,7 @@ use super::{
     name, system, unpack,
     unpack::{Manner, UnpackError},
 };
+use crate::open_within::open_within;
 use async_trait::async_trait;
 use chunks::Chunks;
 use engine::{
@@ -45,8 +46,10 @@ impl ContainerFiles for OverlayLayers {
         let (rootfs, container, path) = (self.rootfs.clone(), name(container)?, path.to_owned());
         on_a_thread(move || {
             let lease = rootfs.lease(&container).map_err(unreachable_root)?;
-            let root = view::enter(&lease.merged, &view).map_err(unreachable_root)?;
-            stat::of(&root, &path).map_err(|error| system(&path, error))
+            let found = view::within(&lease.merged, &view, |root| {
+                stat::of(&root.map_err(unreachable_root)?, &path).map_err(|error| system(&path, error))
+            });
+            found.map_err(unreachable_root)?
         })
         .await
     }
@@ -59,24 +62,33 @@ impl ContainerFiles for OverlayLayers {
     ) -> Result<Option<(PathStat, ArchiveStream)>> {
         let (rootfs, container, path) = (self.rootfs.clone(), name(container)?, path.to_owned());
         let (begun, found) = oneshot::channel::<Begun>();
-        let (chunks, stream) = Chunks::new();
+        let (mut chunks, stream) = Chunks::new();
         spawn(move || {
-            let found = (|| {
-                let lease = rootfs.lease(&container).map_err(unreachable_root)?;
-                let root = view::enter(&lease.merged, &view).map_err(unreachable_root)?;
-                let stat = stat::of(&root, &path).map_err(|error| system(&path, error))?;
-                Ok(stat.map(|stat| (lease, root, stat)))
-            })();
-            match found {
-                Ok(Some((_lease, root, stat))) => {
-                    if begun.send(Ok(Some(stat.clone()))).is_ok() {
-                        chunks.fill(|to| pack(&root, &path, &stat, to));
+            // Once somebody has been told, nobody listens to errors but the stream's own.
+            let lease = match rootfs.lease(&container) {
+                Err(error) => return drop(begun.send(Err(unreachable_root(error)))),
+                Ok(lease) => lease,
+            };
+            let archiving = view::within(&lease.merged, &view, |root| {
+                let found = root.map_err(unreachable_root).and_then(|root| {
+                    let stat = stat::of(&root, &path).map_err(|error| system(&path, error))?;
+                    Ok(stat.map(|stat| (root, stat)))
+                });
+                match found {
+                    Ok(Some((root, stat))) => {
+                        if begun.send(Ok(Some(stat.clone()))).is_ok() {
+                            chunks.fill(|to| pack(&root, &path, &stat, to));
+                        }
                     }
+                    Ok(None) => drop(begun.send(Ok(None))),
+                    Err(error) => drop(begun.send(Err(error))),
                 }
-                // Nobody waits any more, if it fails.
-                Ok(None) => drop(begun.send(Ok(None))),
-                Err(error) => drop(begun.send(Err(error))),
+            });
+            if let Err(error) = archiving {
+                tracing::warn!(%error, container, "Reading a container's files ended early");
             }
+            drop(lease);
+            drop(chunks);
         })?;
         let stat =
             found.await.map_err(|_| EngineError::system("Reading the container's files ended early"))??;
@@ -93,8 +105,11 @@ impl ContainerFiles for OverlayLayers {
         let (rootfs, container) = (self.rootfs.clone(), name(container)?);
         on_a_thread(move || {
             let lease = rootfs.lease(&container).map_err(unreachable_root)?;
-            let root = view::enter(&lease.merged, &view).map_err(unreachable_root)?;
-            extract(&root, &lease.merged, &view, extraction, tar)
+            let extracted = view::within(&lease.merged, &view, |root| {
+                let root = root.map_err(unreachable_root)?;
+                extract(&root, &lease.merged, &view, extraction, tar)
+            });
+            extracted.map_err(unreachable_root)?
         })
         .await
     }
@@ -118,10 +133,11 @@ impl ContainerFiles for OverlayLayers {
             Ok((lease, root))
         })
         .await?;
-        let (chunks, stream) = Chunks::new();
+        let (mut chunks, stream) = Chunks::new();
         spawn(move || {
             chunks.fill(|to| diff::write(root.as_fd(), Kind::Files, to).map(|_| ()));
             drop(lease);
+            drop(chunks);
         })?;
         Ok(stream)
     }
@@ -164,22 +180,20 @@ pub(super) fn copy_out(merged: &Path, path: &str, to: &Path) -> Result<()> {
 
 fn pack(root: &File, path: &str, stat: &PathStat, to: &mut dyn Write) -> io::Result<()> {
     if FileType::from_raw_mode(stat.mode) == FileType::Directory {
-        let folder = rfs::openat2(
+        let folder = open_within(
             root,
             stat::relative(path),
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
             unpack::SCOPE,
         )?;
         let name = if stat.name == "/" { "" } else { stat.name.as_str() };
         return diff::write_folder(folder.as_fd(), name.as_bytes(), to);
     }
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let folder = rfs::openat2(
+    let folder = open_within(
         root,
         stat::relative(parent),
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
         unpack::SCOPE,
     )?;
     diff::write_file(folder.as_fd(), OsStr::new(name), stat.name.as_bytes(), to)
@@ -231,7 +245,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
     spawned.map(drop).map_err(|error| system("Could not begin a thread", error))
 }
 
-/// Not one of the pool's threads: what it mounts stays with it.
+/// Not one of the pool's threads: an archive may take as long as its client.
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (sender, done) = oneshot::channel();
     // Nobody waits any more, if sending fails.

@@ -1,5 +1,6 @@
 //! What is below a container's writable folder, layer by layer, as overlayfs would show it.
 
+use crate::open_within::open_within;
 use rustix::{
     fs::{self as rfs, Dir, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
@@ -117,7 +118,7 @@ fn open(layer: &File, path: &Path) -> io::Result<Option<(OwnedFd, Stat)>> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match rfs::openat2(layer, path, flags, Mode::empty(), resolve) {
+    match open_within(layer, path, flags, resolve) {
         Ok(fd) => {
             let stat = rfs::fstat(&fd)?;
             Ok(Some((fd, stat)))

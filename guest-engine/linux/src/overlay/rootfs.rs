@@ -3,13 +3,14 @@
 //! One is mounted while its container runs, and while somebody looks into it from outside.
 
 use super::{DIFF_FOLDER, base_files, hex_of, lower::Lower, make_folder};
+use crate::open_within::open_within;
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    fs::{CWD, OFlags, ResolveFlags},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_string,
         fsmount, fsopen, move_mount,
@@ -228,7 +229,7 @@ impl Rootfs {
         // Non-blocking: a FIFO must not keep us.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(&merged, path, flags, Mode::empty(), resolve) {
+        let file = match open_within(&merged, path, flags, resolve) {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
             other => File::from(other?),
         };

@@ -4,8 +4,9 @@
 //! in the layer. A file that a later entry of the same archive replaced is kept beside the layer.
 
 use super::system;
+use crate::open_within::open_within;
 use engine::error::Result;
-use rustix::fs::{self as rfs, Mode, OFlags, ResolveFlags};
+use rustix::fs::{OFlags, ResolveFlags};
 use std::{
     fs::File,
     io::{self, BufReader, Read, Write},
@@ -165,5 +166,5 @@ fn copy(from: &mut impl Read, length: u64, to: &mut impl Write, buffer: &mut [u8
 fn open(folder: &File, path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    Ok(rfs::openat2(folder.as_fd(), path, flags, Mode::empty(), resolve)?.into())
+    Ok(open_within(folder.as_fd(), path, flags, resolve)?.into())
 }

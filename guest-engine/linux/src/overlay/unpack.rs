@@ -10,6 +10,7 @@ use super::{
     tar_split::{self, Recorder},
     whiteout::{self, Meaning},
 };
+use crate::open_within::open_within;
 use rustix::{
     fs::{
         self as rfs, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -544,7 +545,7 @@ pub(super) fn make_folders(root: BorrowedFd<'_>, path: &Path, scope: ResolveFlag
 fn resolve(root: BorrowedFd<'_>, path: &Path, scope: ResolveFlags) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rfs::openat2(root, path, flags, Mode::empty(), scope)?)
+    Ok(open_within(root, path, flags, scope)?)
 }
 
 fn write_content(file: &File, entry: &mut impl Read, buffer: &mut [u8], sparse: bool) -> io::Result<u64> {

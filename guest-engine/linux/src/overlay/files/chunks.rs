@@ -27,9 +27,9 @@ impl Chunks {
     }
 
     /// Sends what `work` writes; its failure ends the stream with an error, so that half an archive does
-    /// not look like a whole one.
-    pub(super) fn fill(mut self, work: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
-        if let Err(error) = work(&mut self).and_then(|()| self.flush())
+    /// not look like a whole one. The stream ends when this is dropped.
+    pub(super) fn fill(&mut self, work: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        if let Err(error) = work(self).and_then(|()| self.flush())
             // The reader has gone.
             && error.kind() != io::ErrorKind::BrokenPipe
         {

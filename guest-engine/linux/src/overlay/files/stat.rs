@@ -1,9 +1,10 @@
 //! What is at a path in a container.
 
+use crate::open_within::open_within;
 use crate::overlay::unpack;
 use engine::ports::PathStat;
 use rustix::{
-    fs::{self as rfs, FileType, Mode, OFlags, Stat},
+    fs::{self as rfs, FileType, OFlags, Stat},
     io::Errno,
 };
 use std::{
@@ -57,7 +58,7 @@ fn modified(stat: &Stat) -> SystemTime {
 
 fn open(root: &File, path: &Path) -> io::Result<Option<(OwnedFd, Stat)>> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rfs::openat2(root, path, flags, Mode::empty(), unpack::SCOPE) {
+    match open_within(root, path, flags, unpack::SCOPE) {
         Ok(found) => {
             let stat = rfs::fstat(&found)?;
             Ok(Some((found, stat)))

@@ -1,5 +1,6 @@
 //! A container's root filesystem with what is mounted in it, seen by one thread.
 
+use crate::open_within::open_within;
 use crate::overlay::unpack;
 use engine::ports::{View, ViewMount};
 use nix::{
@@ -15,11 +16,26 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
+    thread,
 };
+
+/// Does something with a container's root filesystem as it looks with the container's mounts in it. That
+/// takes a thread of its own, because the caller's mounts have to stay what they are for it to unmount.
+pub(super) fn within<T: Send>(
+    merged: &Path,
+    view: &View,
+    work: impl FnOnce(io::Result<File>) -> T + Send,
+) -> io::Result<T> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().name("files".to_owned());
+        let worker = worker.spawn_scoped(scope, || work(enter(merged, view)))?;
+        worker.join().map_err(|_| io::Error::other("the thread that looked for files panicked"))
+    })
+}
 
 /// Gives this thread, which does nothing else, a mount namespace with the container's mounts in its root
 /// filesystem, and opens that. What is mounted vanishes with the thread.
-pub(super) fn enter(merged: &Path, view: &View) -> io::Result<File> {
+fn enter(merged: &Path, view: &View) -> io::Result<File> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     // Nothing of what follows is seen anywhere else, and no unmount elsewhere reaches us.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
@@ -65,7 +81,7 @@ fn place(root: &File, destination: &str, is_folder: bool) -> io::Result<OwnedFd>
 }
 
 fn open(root: &File, path: &str) -> Result<OwnedFd, Errno> {
-    rfs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), unpack::SCOPE)
+    open_within(root, path, OFlags::PATH | OFlags::CLOEXEC, unpack::SCOPE)
 }
 
 fn through(fd: &OwnedFd) -> String {
