@@ -103,7 +103,10 @@ fn none_cannot_be_read_and_bad_options_are_refused() -> Result<()> {
     let path = engine.data_root().join("absent");
     let absent = format!("syslog-address=unixgram://{}", path.display());
     for (options, sentence) in [
-        (vec!["--log-driver", "splunk"], "logger: no log driver named 'splunk' is registered"),
+        (
+            vec!["--log-driver", "splunk"],
+            r#"error looking up logging plugin splunk: plugin "splunk" not found"#,
+        ),
         (vec!["--log-opt", "colour=red"], "unknown log opt 'colour' for json-file log driver"),
         (vec!["--log-opt", "mode=maybe"], "logger: logging mode not supported: maybe"),
         (vec!["--log-driver", "syslog", "--log-opt", &absent], "no such file or directory"),

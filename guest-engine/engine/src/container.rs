@@ -40,6 +40,7 @@ mod statistics;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod top;
 mod update;
 mod validate;
 mod volumes;
@@ -56,7 +57,8 @@ pub use platform::Platform;
 pub use record::{Record, Snapshot};
 pub use remove::Pruned;
 pub use state::{State, Status};
-pub use statistics::{Sample, Top};
+pub use statistics::Sample;
+pub use top::Top;
 pub use wait::{WaitCondition, Waited, Waiting};
 
 use crate::{
@@ -205,9 +207,11 @@ impl Containers {
         if name.is_empty() {
             return Err(EngineError::invalid("Neither old nor new names may be empty"));
         }
+        // As moby shows it.
+        let name = if name.starts_with('/') { name.to_owned() } else { format!("/{name}") };
         let refused =
             |e: EngineError| EngineError::new(e.kind(), format!("Error when allocating new name: {e}"));
-        let name = crate::name::validate(name).map_err(refused)?.to_owned();
+        let name = crate::name::validate(&name).map_err(refused)?.to_owned();
         handle.ask(|reply| actor::Request::Rename { name, reply }).await
     }
 }

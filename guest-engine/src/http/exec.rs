@@ -2,7 +2,7 @@
 
 use super::{
     containers::stdio::{self, Parted},
-    error::Result,
+    error::{ApiError, Result},
     frames::Framing,
     hijack::Hijack,
     json_body::JsonBody,
@@ -37,7 +37,9 @@ async fn create(
     Path(container): Path<String>,
     JsonBody(config): JsonBody<ExecConfig>,
 ) -> Result<(StatusCode, Json<Value>)> {
-    DetachKeys::parse(config.detach_keys.as_deref().unwrap_or_default())?;
+    let keys = config.detach_keys.as_deref().unwrap_or_default();
+    DetachKeys::parse(keys)
+        .map_err(|_| ApiError::bad_request(format!("Invalid escape keys ({keys}) provided")))?;
     let id = app.engine.containers.exec_create(&container, config)?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
 }

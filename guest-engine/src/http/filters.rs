@@ -38,7 +38,7 @@ impl Filters {
             return Ok(Self::default());
         }
         let parsed: Option<BTreeMap<String, Values>> =
-            serde_json::from_str(text).map_err(|e| ApiError::bad_request(format!("invalid filter: {e}")))?;
+            serde_json::from_str(text).map_err(|_| ApiError::bad_request("invalid filter"))?;
         let keys = parsed.unwrap_or_default().into_iter().map(|(key, values)| match values {
             Values::List(list) => (key, list),
             Values::Set(set) => {

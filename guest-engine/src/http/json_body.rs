@@ -20,6 +20,9 @@ use serde_json::{Error, Map, Value};
 /// Far above any real request (a large `create` is some 100 KiB), far below what hurts.
 const LIMIT: usize = 16 * 1024 * 1024;
 
+/// Fields that may be one string instead of a list.
+const WORDS: [&str; 3] = ["Cmd", "Entrypoint", "Shell"];
+
 /// A JSON body; the default of `T` when there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
@@ -83,6 +86,9 @@ fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<()> {
 }
 
 fn invalid(error: &Error) -> ApiError {
+    if error.is_eof() {
+        return ApiError::bad_request("invalid JSON: unexpected EOF");
+    }
     let text = error.to_string();
     ApiError::bad_request(unknown_name(&text).unwrap_or_else(|| format!("invalid JSON: {text}")))
 }
@@ -97,7 +103,7 @@ fn unknown_name(error: &str) -> Option<String> {
              'unless-stopped'"
         ))
     } else if has("hyperv") {
-        Some(format!("invalid isolation '{name}' on linux"))
+        Some(format!("Invalid isolation: {name:?} - linux only supports 'default'"))
     } else if has("host") && has("private") {
         Some(format!("invalid cgroup namespace mode: {name}"))
     } else {
@@ -199,6 +205,13 @@ impl Entries {
                 Some(field) => (*field).to_owned(),
                 None => key,
             };
+            // Old clients write a command as one word; Docker's `StrSlice` takes it.
+            let value = match value {
+                Value::String(word) if WORDS.contains(&name.as_str()) && fields.contains(&name.as_str()) => {
+                    Value::Array(vec![Value::String(word)])
+                }
+                other => other,
+            };
             match renamed.iter_mut().find(|(present, _)| *present == name) {
                 // Two spellings of one field: the exact one wins.
                 Some(present) if exact => present.1 = value,
@@ -246,6 +259,16 @@ mod tests {
         let host: HostConfig = body.host_config.unwrap();
         assert_eq!((host.memory, host.binds), (Some(7), None));
         assert!(host.restart_policy.unwrap().name.is_some());
+    }
+
+    #[test]
+    fn a_command_may_be_one_word() {
+        let body: ContainerCreateBody = decode(br#"{"cmd":"ls","Entrypoint":["a","b"]}"#).unwrap();
+        assert_eq!(
+            (body.cmd.unwrap(), body.entrypoint.unwrap()),
+            (vec!["ls".into()], vec!["a".into(), "b".into()])
+        );
+        assert!(decode::<ContainerCreateBody>(br#"{"Env":"A=b"}"#).is_err());
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Query {
         match self.text(key) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                ApiError::bad_request(format!("invalid value for {key}: {text:?} is not a valid number"))
+                ApiError::bad_request(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
             }),
         }
     }

@@ -372,16 +372,17 @@ impl Actor {
         match (status, frozen) {
             (Status::Running, true) | (Status::Paused, false) => {}
             (Status::Paused, true) => {
-                return Err(EngineError::conflict(format!("container {id} is already paused")));
+                return Err(EngineError::conflict(format!("Container {id} is already paused")));
             }
             (Status::Running, false) => {
-                return Err(EngineError::conflict(format!("Container {id} is not paused")));
+                return Err(EngineError::system(format!("Container {id} is not paused")));
             }
             (Status::Restarting, _) => {
                 return Err(EngineError::conflict(format!(
                     "Container {id} is restarting, wait until the container is running"
                 )));
             }
+            (_, false) => return Err(EngineError::system(format!("Container {id} is not paused"))),
             _ => return Err(not_running(id)),
         }
         let Some(task) = self.task.clone() else { return Err(not_running(id)) };

@@ -162,7 +162,10 @@ impl Shared {
         }
         for mode in [&mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             if let Some(key) = mode.strip_prefix("container:") {
-                *mode = format!("container:{}", self.index.find(key)?.id);
+                let other = self.index.find(key);
+                // What is asked for makes no sense then; nothing that the path names is missing.
+                let other = other.map_err(|e| EngineError::invalid(e.to_string()))?;
+                *mode = format!("container:{}", other.id);
             }
         }
         Ok(())

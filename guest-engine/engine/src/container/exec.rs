@@ -109,7 +109,7 @@ impl Containers {
     pub fn exec_create(&self, key: &str, config: ExecConfig) -> Result<String> {
         let handle = self.shared.index.find(key)?;
         let record = handle.record();
-        ready_for_exec(&record.id, record.state.status)?;
+        ready_for_exec(key, &record.id, record.state.status)?;
         let command = config.cmd.clone().unwrap_or_default();
         if command.is_empty() {
             return Err(EngineError::invalid("No exec command specified"));
@@ -154,7 +154,7 @@ impl Containers {
     pub fn exec_ready(&self, id: &str) -> Result<()> {
         let exec = self.shared.execs.find(id)?;
         let container = self.shared.index.find(&exec.container)?;
-        ready_for_exec(&exec.container, container.record().state.status)
+        ready_for_exec(&exec.container, &exec.container, container.record().state.status)
     }
 
     /// Starts an exec and connects its client; `None` when it is detached. A command that cannot be run
@@ -333,12 +333,13 @@ impl Containers {
     }
 }
 
-fn ready_for_exec(id: &str, status: Status) -> Result<()> {
+/// `key` is what the client called it.
+fn ready_for_exec(key: &str, id: &str, status: Status) -> Result<()> {
     match status {
         Status::Running => Ok(()),
-        Status::Paused => {
-            Err(EngineError::conflict(format!("container {id} is paused, unpause the container before exec")))
-        }
+        Status::Paused => Err(EngineError::conflict(format!(
+            "Container {key} is paused, unpause the container before exec"
+        ))),
         Status::Restarting => Err(EngineError::conflict(format!(
             "Container {id} is restarting, wait until the container is running"
         ))),

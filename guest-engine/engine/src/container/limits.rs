@@ -138,7 +138,7 @@ fn cpu(kernel: &KernelSupport, host: &mut HostConfig, warnings: &mut Vec<String>
     let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
     if nano < 0 || nano > most {
         return Err(EngineError::invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+            "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
     }
     if nano > 0 && !kernel.cpu {
@@ -166,10 +166,7 @@ fn cpu(kernel: &KernelSupport, host: &mut HostConfig, warnings: &mut Vec<String>
         }
     }
     if host.cpu_shares.is_some_and(|shares| shares < 0) {
-        return Err(EngineError::invalid(format!(
-            "shares can't be negative: {}",
-            host.cpu_shares.unwrap_or_default()
-        )));
+        return invalid("shares: invalid argument");
     }
     for (value, which) in [(host.cpu_realtime_period, "period"), (host.cpu_realtime_runtime, "runtime")] {
         if value.unwrap_or(0) != 0 {
@@ -204,8 +201,9 @@ fn cpuset(kernel: &KernelSupport, host: &mut HostConfig, warnings: &mut Vec<Stri
         (&host.cpuset_mems, &kernel.memory_nodes, "mems", "memory nodes"),
     ] {
         let Some(asked) = asked.as_deref().filter(|list| !list.is_empty()) else { continue };
-        let wanted = numbers(asked)
-            .ok_or_else(|| EngineError::invalid(format!("Invalid value {asked} for cpuset {kind}")))?;
+        let wanted = numbers(asked).ok_or_else(|| {
+            EngineError::invalid(format!("Invalid value {asked} for cpuset {kind}: invalid format: {asked}"))
+        })?;
         let available = numbers(there).unwrap_or_default();
         if !wanted.is_subset(&available) {
             return Err(EngineError::invalid(format!(
@@ -224,10 +222,12 @@ fn block_io(kernel: &KernelSupport, host: &mut HostConfig, warnings: &mut Vec<St
     if host.blkio_weight.is_some_and(|weight| weight > 0 && !(10..=1000).contains(&weight)) {
         return Err(EngineError::invalid("Range of blkio weight is from 10 to 1000"));
     }
-    if host.io_maximum_bandwidth.unwrap_or(0) != 0 || host.io_maximum_iops.unwrap_or(0) != 0 {
-        return Err(EngineError::invalid(
-            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
-        ));
+    for (limit, what) in [(host.io_maximum_bandwidth, "bandwidth"), (host.io_maximum_iops, "IOPs")] {
+        if limit.unwrap_or(0) != 0 {
+            return Err(EngineError::invalid(format!(
+                "Invalid QoS settings: linux does not support configuration of maximum {what}"
+            )));
+        }
     }
     if host.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()) && !kernel.block_weight_device {
         warnings.push(unsupported("Block I/O weight_device", "Weight-device"));
@@ -301,7 +301,10 @@ mod tests {
                 "Your kernel does not support cgroup cpu real-time runtime",
                 with(|h| h.cpu_realtime_runtime = Some(10)),
             ),
-            ("Invalid value x for cpuset cpus", with(|h| h.cpuset_cpus = Some("x".into()))),
+            (
+                "Invalid value x for cpuset cpus: invalid format: x",
+                with(|h| h.cpuset_cpus = Some("x".into())),
+            ),
             (
                 "Requested CPUs are not available - requested 0-9, available: 0-1",
                 with(|h| h.cpuset_cpus = Some("0-9".into())),
@@ -312,7 +315,7 @@ mod tests {
             ),
             ("Range of blkio weight is from 10 to 1000", with(|h| h.blkio_weight = Some(5))),
             (
-                "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
+                "Invalid QoS settings: linux does not support configuration of maximum IOPs",
                 with(|h| h.io_maximum_iops = Some(5)),
             ),
         ] {

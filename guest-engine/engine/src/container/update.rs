@@ -46,9 +46,7 @@ impl Actor {
             host.restart_policy = Some(policy);
         }
         let mut warnings = Vec::new();
-        limits::check(&mut host, &mut warnings, Occasion::Update).map_err(|e| {
-            EngineError::new(e.kind(), format!("Cannot update container {}: {e}", self.record.id))
-        })?;
+        limits::check(&mut host, &mut warnings, Occasion::Update)?;
         if let Some(task) = &self.task {
             // The allow-list of devices does not change, and is not touched.
             let rules = devices::rules(true, &[]);

@@ -127,7 +127,9 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
     if let Some(isolation) = &host.isolation
         && !matches!(isolation, HostConfigIsolationEnum::EMPTY | HostConfigIsolationEnum::DEFAULT)
     {
-        return Err(EngineError::invalid(format!("invalid isolation '{isolation}' on linux")));
+        return Err(EngineError::invalid(format!(
+            "Invalid isolation: \"{isolation}\" - linux only supports 'default'"
+        )));
     }
     if host.annotations.iter().flatten().any(|(key, _)| key.is_empty()) {
         return Err(EngineError::invalid(

@@ -178,7 +178,7 @@ pub struct ExitStatus {
 /// One process as `docker top` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
-    /// Column title to value, titles as `ps -ef` prints them: UID PID PPID C STIME TTY TIME CMD.
+    /// Column to value, named as `ps` titles them: USER UID PID PPID C STIME TTY TIME %CPU RSS STAT CMD…
     pub columns: BTreeMap<&'static str, String>,
 }
 

@@ -9,12 +9,32 @@ use std::{collections::BTreeMap, fs, io};
 pub(super) fn read(pids: impl IntoIterator<Item = i32>) -> io::Result<Vec<ProcessInfo>> {
     let ticks =
         sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100).max(1);
-    let boot = boot_time(&fs::read_to_string("/proc/stat")?);
-    let users = users(&fs::read_to_string("/etc/passwd").unwrap_or_default());
-    Ok(pids.into_iter().filter_map(|pid| one(pid, ticks, boot, &users)).collect())
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096);
+    let machine = Machine {
+        ticks,
+        page,
+        boot: boot_time(&fs::read_to_string("/proc/stat")?),
+        memory: memory(&fs::read_to_string("/proc/meminfo")?),
+        users: users(&fs::read_to_string("/etc/passwd").unwrap_or_default()),
+    };
+    Ok(pids.into_iter().filter_map(|pid| one(pid, &machine)).collect())
 }
 
-fn one(pid: i32, ticks: u64, boot: u64, users: &BTreeMap<u32, String>) -> Option<ProcessInfo> {
+/// What the numbers of a process are related to.
+struct Machine {
+    /// Clock ticks a second.
+    ticks: u64,
+    /// Bytes.
+    page: u64,
+    /// Seconds since the epoch.
+    boot: u64,
+    /// KiB.
+    memory: u64,
+    users: BTreeMap<u32, String>,
+}
+
+fn one(pid: i32, machine: &Machine) -> Option<ProcessInfo> {
+    let Machine { ticks, boot, users, .. } = machine;
     let stat = Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let uid: u32 =
@@ -26,15 +46,31 @@ fn one(pid: i32, ticks: u64, boot: u64, users: &BTreeMap<u32, String>) -> Option
     }
     let started = Timestamp::from_second(i64::try_from(boot + stat.start / ticks).ok()?).ok()?;
     let cpu = stat.cpu / ticks;
+    let resident = stat.resident_pages * machine.page / 1024;
     let elapsed = u64::try_from(Timestamp::now().duration_since(started).as_secs()).unwrap_or(0);
     let columns = BTreeMap::from([
-        ("UID", users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())),
+        ("USER", users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())),
+        ("UID", uid.to_string()),
         ("PID", pid.to_string()),
         ("PPID", stat.parent.to_string()),
         ("C", (cpu * 100).checked_div(elapsed).unwrap_or(0).min(99).to_string()),
         ("STIME", start_column(started)),
         ("TTY", tty(stat.tty)),
         ("TIME", format!("{:02}:{:02}:{:02}", cpu / 3600, cpu / 60 % 60, cpu % 60)),
+        ("MINUTES", format!("{}:{:02}", cpu / 60, cpu % 60)),
+        ("PGID", stat.group.to_string()),
+        ("SID", stat.session.to_string()),
+        ("%CPU", tenths(stat.cpu * 1000 / ticks, elapsed)),
+        ("%MEM", tenths(resident * 1000, machine.memory)),
+        ("VSZ", (stat.virtual_bytes / 1024).to_string()),
+        ("RSS", resident.to_string()),
+        ("STAT", stat.flags(pid)),
+        ("S", stat.state.to_string()),
+        ("ELAPSED", elapsed_column(elapsed)),
+        ("SECONDS", elapsed.to_string()),
+        ("NI", stat.nice.to_string()),
+        ("NLWP", stat.threads.to_string()),
+        ("COMM", stat.name),
         ("CMD", command),
     ]);
     Some(ProcessInfo { columns })
@@ -45,6 +81,28 @@ fn start_column(started: Timestamp) -> String {
     let recent = Timestamp::now().duration_since(started) < SignedDuration::from_hours(24);
     let zoned = started.to_zoned(TimeZone::UTC);
     zoned.strftime(if recent { "%H:%M" } else { "%b%d" }).to_string()
+}
+
+/// A share in percent with one digit; `part` is a thousand times what it stands for.
+fn tenths(part: u64, whole: u64) -> String {
+    let share = part.checked_div(whole).unwrap_or(0);
+    format!("{}.{}", share / 10, share % 10)
+}
+
+/// `[[days-]hours:]minutes:seconds`
+fn elapsed_column(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let rest = format!("{:02}:{:02}", seconds / 60 % 60, seconds % 60);
+    match (days, hours) {
+        (0, 0) => rest,
+        (0, hours) => format!("{hours:02}:{rest}"),
+        (days, hours) => format!("{days}-{hours:02}:{rest}"),
+    }
+}
+
+fn memory(meminfo: &str) -> u64 {
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    total.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
 fn tty(number: u32) -> String {
@@ -66,6 +124,14 @@ struct Stat {
     tty: u32,
     cpu: u64,
     start: u64,
+    state: char,
+    group: i32,
+    session: i32,
+    foreground: i32,
+    nice: i64,
+    threads: u64,
+    virtual_bytes: u64,
+    resident_pages: u64,
 }
 
 impl Stat {
@@ -81,7 +147,32 @@ impl Stat {
             tty: fields.get(4)?.parse::<i32>().ok()?.cast_unsigned(),
             cpu: number(11)? + number(12)?,
             start: number(19)?,
+            state: fields.first()?.chars().next()?,
+            group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+            foreground: fields.get(5)?.parse().ok()?,
+            nice: fields.get(16)?.parse().ok()?,
+            threads: number(17)?,
+            virtual_bytes: number(20)?,
+            resident_pages: number(21)?,
         })
+    }
+
+    /// `Ssl+` and the like, as procps has it.
+    fn flags(&self, pid: i32) -> String {
+        let mut flags = String::from(self.state);
+        for (holds, flag) in [
+            (self.nice < 0, '<'),
+            (self.nice > 0, 'N'),
+            (self.session == pid, 's'),
+            (self.threads > 1, 'l'),
+            (self.foreground == self.group, '+'),
+        ] {
+            if holds {
+                flags.push(flag);
+            }
+        }
+        flags
     }
 }
 
@@ -107,7 +198,13 @@ mod tests {
     fn a_name_with_parentheses_is_parsed() {
         let text = "42 (a) b (c) S 1 42 42 34817 42 4194560 1 0 0 0 150 50 0 0 20 0 1 0 1234 5 6";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!(stat, Stat { name: "a) b (c".to_owned(), parent: 1, tty: 34817, cpu: 200, start: 1234 });
+        assert_eq!((stat.name.as_str(), stat.parent, stat.cpu, stat.start), ("a) b (c", 1, 200, 1234));
+        assert_eq!((stat.flags(42), stat.virtual_bytes, stat.resident_pages), ("Ss".to_owned(), 5, 6));
+        assert_eq!(
+            (elapsed_column(59), elapsed_column(90_061)),
+            ("00:59".to_owned(), "1-01:01:01".to_owned())
+        );
+        assert_eq!(tenths(12_345, 100), "12.3");
         assert_eq!(tty(stat.tty), "pts/1");
         assert_eq!(tty(0), "?");
     }
@@ -118,6 +215,8 @@ mod tests {
         let found = read([pid]).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].columns["PID"], pid.to_string());
-        assert_eq!(found[0].columns.len(), 8);
+        assert!(
+            ["USER", "%CPU", "%MEM", "STAT", "COMM"].iter().all(|key| found[0].columns.contains_key(key))
+        );
     }
 }

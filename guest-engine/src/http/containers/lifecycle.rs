@@ -138,7 +138,7 @@ pub(super) async fn resize(
 /// `h` and `w` of a resize.
 pub(in crate::http) fn terminal_size(query: &Query) -> Result<TerminalSize> {
     let need = |key: &str| {
-        query.number(key)?.ok_or_else(|| ApiError::bad_request(format!("invalid resize {key}: missing")))
+        query.number(key)?.ok_or_else(|| ApiError::bad_request("strconv.Atoi: parsing \"\": invalid syntax"))
     };
     Ok(TerminalSize { width: need("w")?, height: need("h")? })
 }
@@ -199,7 +199,7 @@ pub(super) async fn prune(State(app): State<AppState>, query: Query) -> Result<J
 
 /// A point in time: seconds since the epoch, RFC 3339, or a Go duration before now (`1h30m`).
 pub(in crate::http) fn moment(text: &str) -> Result<SystemTime> {
-    let invalid = || ApiError::bad_request(format!("invalid filter 'until={text}'"));
+    let invalid = || ApiError::bad_request(format!("failed to parse value as time or duration: {text:?}"));
     if let Some(moment) = super::logs::unix_time(text) {
         return Ok(moment.into());
     }

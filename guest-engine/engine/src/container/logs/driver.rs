@@ -104,7 +104,9 @@ fn sink(host: &HostConfig, subject: &Subject<'_>, folder: &Path) -> Result<LogPl
         EngineError::invalid(format!("invalid value for option cache-disabled: {}", given["cache-disabled"]))
     })?;
     if !NAMES.contains(&name) {
-        return Err(EngineError::invalid(format!("logger: no log driver named '{name}' is registered")));
+        return Err(EngineError::invalid(format!(
+            "error looking up logging plugin {name}: plugin {name:?} not found"
+        )));
     }
     options.refuse_unknown(&BUILT_IN, known_options(name))?;
     let sink = match name {
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_in_mobys_words() {
         for (driver, option, sentence) in [
-            ("splunk", ("a", "b"), "logger: no log driver named 'splunk' is registered"),
+            ("splunk", ("a", "b"), "error looking up logging plugin splunk: plugin \"splunk\" not found"),
             ("json-file", ("colour", "red"), "unknown log opt 'colour' for json-file log driver"),
             ("json-file", ("max-file", "0"), "max-file cannot be less than 1"),
             ("json-file", ("max-size", "0"), "max-size must be a positive number"),
@@ -262,11 +264,7 @@ mod tests {
             ("gelf", ("gelf-address", "unix:///x"), "gelf: endpoint needs to be TCP or UDP"),
             ("syslog", ("syslog-facility", "moon"), "invalid syslog facility"),
             ("syslog", ("syslog-format", "rfc1"), "Invalid syslog format"),
-            (
-                "syslog",
-                ("syslog-address", "host"),
-                "syslog-address should be in form proto://address, got host",
-            ),
+            ("syslog", ("syslog-address", "host"), "unsupported scheme: ''"),
             ("fluentd", ("fluentd-address", "ftp://x"), "unsupported scheme: 'ftp'"),
             ("fluentd", ("tag", "{{.Nope}}"), "template: log-tag: can't evaluate {{.Nope}}"),
             ("gelf", ("cache-disabled", "perhaps"), "invalid value for option cache-disabled: perhaps"),

@@ -49,9 +49,8 @@ fn server(options: &Options<'_>) -> Result<Option<LogServer>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong =
-        || EngineError::invalid(format!("syslog-address should be in form proto://address, got {text}"));
-    let address = address::parse(text).ok_or_else(wrong)?;
+    let unsupported = |scheme: &str| EngineError::invalid(format!("unsupported scheme: '{scheme}'"));
+    let address = address::parse(text).ok_or_else(|| unsupported(""))?;
     if matches!(address.scheme, "unix" | "unixgram") {
         let path = PathBuf::from(address.path);
         if std::fs::metadata(&path).is_err() {
@@ -72,7 +71,7 @@ fn server(options: &Options<'_>) -> Result<Option<LogServer>> {
         "udp" => Ok(Some(LogServer::Udp { host, port })),
         "tcp" => Ok(Some(LogServer::Tcp { host, port })),
         "tcp+tls" => Ok(Some(LogServer::Tls { host, port, trust: trust(options) })),
-        _ => Err(wrong()),
+        scheme => Err(unsupported(scheme)),
     }
 }
 
