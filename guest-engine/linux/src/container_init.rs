@@ -50,14 +50,20 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     for own in OURS {
         watched.remove(own);
     }
-    if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&watched), None) {
+    let mut inherited = SigSet::empty();
+    if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&watched), Some(&mut inherited)) {
         say(&mut io::stderr(), &format!("{NAME}: could not block signals: {error}"));
         return ExitCode::FAILURE;
     }
     let mut command = Command::new(program);
     command.args(arguments).process_group(0);
     // SAFETY: between fork and exec only system calls are made, on values of the child's own.
-    unsafe { command.pre_exec(take_terminal) };
+    unsafe {
+        command.pre_exec(move || {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&inherited), None)?;
+            take_terminal()
+        })
+    };
     match command.spawn() {
         Ok(child) => ExitCode::from(serve(Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)), &watched)),
         Err(error) => {
