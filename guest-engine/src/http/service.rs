@@ -12,10 +12,10 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use std::panic::AssertUnwindSafe;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Answers one request.
 pub(super) async fn handle(router: Router, request: Request) -> Response {
@@ -26,22 +26,27 @@ pub(super) async fn handle(router: Router, request: Request) -> Response {
         Ok(version) => {
             request.extensions_mut().insert(version);
             let route = format!("{} {}", request.method(), request.uri().path());
-            match AssertUnwindSafe(TowerToHyperService::new(router).call(request)).catch_unwind().await {
-                Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
-                Err(panic) => {
-                    tracing::error!(%route, panic = panic_text(panic.as_ref()), "Handler panicked");
-                    ApiError::new(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        format!("{route} failed inside the engine"),
-                    )
+            answer(router, request).await.unwrap_or_else(|panic| {
+                tracing::error!(%route, %panic, "Handler panicked");
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{route} failed inside the engine"))
                     .into_response()
-                }
-            }
+            })
         }
     };
     add_headers(response.headers_mut());
     response
+}
+
+/// What changes anything goes on to its end when the client goes away: half of a removal helps nobody.
+async fn answer(router: Router, request: Request) -> Result<Response, JoinError> {
+    let only_watches =
+        matches!(*request.method(), Method::GET | Method::HEAD) || request.uri().path().ends_with("/wait");
+    let task = tokio::spawn(TowerToHyperService::new(router).call(request));
+    let answered = if only_watches { AbortOnDropHandle::new(task).await } else { task.await };
+    answered.map(|response| match response {
+        Ok(response) => response,
+        Err(never) => match never {},
+    })
 }
 
 /// axum answers HEAD wherever it answers GET; dockerd only here.
@@ -61,10 +66,37 @@ fn add_headers(headers: &mut HeaderMap) {
     );
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Body, routing::get};
+    use std::time::Duration;
+    use tokio::{
+        sync::mpsc,
+        time::{sleep, timeout},
+    };
+
+    #[tokio::test]
+    async fn changes_go_on_without_their_client_and_watching_ends_with_it() {
+        let (sender, mut ended) = mpsc::unbounded_channel();
+        let slow = async move |method: Method| {
+            sleep(Duration::from_millis(50)).await;
+            sender.send(method).ok();
+        };
+        let router = Router::new().route("/slow", get(slow.clone()).post(slow));
+        for (method, path) in [(Method::GET, "/slow"), (Method::POST, "/slow")] {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            let left = timeout(Duration::from_millis(5), handle(router.clone(), request)).await;
+            assert!(left.is_err(), "the client went away first");
+        }
+        let first = timeout(Duration::from_secs(10), ended.recv()).await.unwrap();
+        assert_eq!((first, ended.try_recv().ok()), (Some(Method::POST), None));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_engines_failure() {
+        let router = Router::new().route("/bad", get(async || -> () { panic!("no") }));
+        let request = Request::builder().uri("/bad").body(Body::empty()).unwrap();
+        assert_eq!(handle(router, request).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }
