@@ -38,7 +38,7 @@ pub(super) enum Kind {
 }
 
 /// Writes everything below `root` (not itself), with names relative to it. Says how many bytes the regular
-/// files have.
+/// files and links' targets have.
 pub(super) fn write(root: BorrowedFd<'_>, kind: Kind, to: impl Write) -> io::Result<u64> {
     let mut writer = Writer::new(to, kind);
     writer.folder(root, &[], 0)?;
@@ -132,6 +132,7 @@ impl<W: Write> Writer<W> {
             FileType::RegularFile => self.regular(folder, name, path),
             FileType::Symlink => {
                 let target = rfs::readlinkat(folder, name, Vec::new())?;
+                self.size += target.as_bytes().len() as u64;
                 self.put(&stat, EntryType::Symlink, path, Some(target.as_bytes()), &through(folder, name))
             }
             FileType::CharacterDevice if stat.st_rdev == 0 && self.kind == Kind::Changes => {

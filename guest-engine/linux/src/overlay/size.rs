@@ -1,8 +1,8 @@
-//! Bytes in a folder, a file with several names counted once.
+//! Bytes in a folder, a file with several names counted once, a link by its target, as dockerd does.
 
 use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// Sizes of all regular files below `folder`; what vanishes meanwhile does not count.
+/// Sizes of everything but folders below `folder`; what vanishes meanwhile does not count.
 pub(crate) fn of(folder: &Path) -> io::Result<u64> {
     let mut counted = HashSet::new();
     let mut folders = vec![folder.to_owned()];
@@ -20,7 +20,9 @@ pub(crate) fn of(folder: &Path) -> io::Result<u64> {
             };
             if metadata.is_dir() {
                 folders.push(entry.path());
-            } else if metadata.is_file() && (metadata.nlink() == 1 || counted.insert(metadata.ino())) {
+            } else if (metadata.is_file() || metadata.is_symlink())
+                && (metadata.nlink() == 1 || counted.insert(metadata.ino()))
+            {
                 total += metadata.len();
             }
         }
@@ -39,7 +41,8 @@ mod tests {
         fs::write(folder.path().join("a"), [0; 100]).unwrap();
         fs::hard_link(folder.path().join("a"), folder.path().join("sub/b")).unwrap();
         fs::write(folder.path().join("sub/c"), [0; 10]).unwrap();
-        assert_eq!(of(folder.path()).unwrap(), 110);
+        std::os::unix::fs::symlink("abc", folder.path().join("link")).unwrap();
+        assert_eq!(of(folder.path()).unwrap(), 113);
         assert_eq!(of(&folder.path().join("nothing")).unwrap(), 0);
     }
 }

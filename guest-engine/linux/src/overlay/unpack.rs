@@ -90,7 +90,7 @@ pub(super) struct Manner {
 pub(super) struct Unpacked {
     /// `sha256:` of every byte of the archive, padding included.
     pub diff_id: String,
-    /// Bytes of all regular files.
+    /// Bytes of all regular files and of links' targets.
     pub size: u64,
     /// Bytes of the archive.
     pub tar_size: u64,
@@ -318,6 +318,7 @@ impl Layer<'_> {
                     .ok_or_else(|| UnpackError::NoTarget { path: shown.to_owned() })?;
                 let make = || Ok(rfs::symlinkat(OsStr::from_bytes(&target), folder, name)?);
                 self.place(folder, name, false, make).map_err(failed)?;
+                self.size += target.len() as u64;
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 let make = || node(folder, name, kind, entry.header());
