@@ -11,6 +11,7 @@
 //! - no lock is held across an `.await`.
 
 pub mod build;
+mod compression;
 pub mod container;
 pub mod engine;
 pub mod error;

@@ -2,11 +2,11 @@
 
 use super::{Workspace, blocking, ignore::Ignore, tree::Tree};
 use crate::{
+    compression::{self, Compression},
     error::{EngineError, Result},
     image::load::pipe,
 };
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use futures_util::Stream;
 use std::{
     fs::File,
@@ -18,9 +18,6 @@ use std::{
 const TEXT: u64 = 4 << 20;
 /// Bytes of an uncompressed context: what a bomb may fill.
 const LARGEST: u64 = 64 << 30;
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-const UNKNOWN: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz")];
 
 /// Where the Dockerfile comes from and what can be copied.
 #[derive(Debug)]
@@ -94,22 +91,14 @@ pub(super) fn spool(source: impl Read, path: &Path) -> Result<File> {
 
 /// The content of a stream that may be compressed.
 pub(crate) fn plain<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let mut head = Vec::new();
-    source.by_ref().take(8).read_to_end(&mut head)?;
-    if let Some((_, name)) = UNKNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("it is compressed with {name}, which this engine does not read; use gzip or zstd"),
-        ));
+    let mut head = Vec::with_capacity(compression::HEAD);
+    source.by_ref().take(compression::HEAD as u64).read_to_end(&mut head)?;
+    let compression = Compression::of(&head);
+    let whole = Cursor::new(head).chain(source);
+    match compression {
+        Some(compression) => compression.decoder(whole),
+        None => Ok(Box::new(whole)),
     }
-    let whole = Cursor::new(head.clone()).chain(source);
-    Ok(if head.starts_with(GZIP) {
-        Box::new(MultiGzDecoder::new(whole))
-    } else if head.starts_with(ZSTD) {
-        Box::new(zstd::stream::read::Decoder::new(whole)?)
-    } else {
-        Box::new(whole)
-    })
 }
 
 /// Whether a file is an archive that `ADD` unpacks: what is in it after decompression has a tar header.

@@ -62,12 +62,8 @@ impl Builder {
                     .copy(&mut source)
                     .map_err(|e| EngineError::invalid("Could not read the archive").because(e))
             });
-            let feeding = tokio::spawn(feed);
-            let applied = applying.await;
-            let copied =
-                copying.await.map_err(|e| EngineError::system("Reading the archive ended early").because(e));
-            feeding.abort();
-            copied??;
+            let (applied, copied) = pipe::fed(feed, async { tokio::join!(applying, copying) }).await;
+            copied.map_err(|e| EngineError::system("Reading the archive ended early").because(e))??;
             applied.map(Some)
         };
         let id = self.images.derive(derived, layer).await?;

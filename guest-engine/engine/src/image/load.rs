@@ -58,7 +58,7 @@ impl Images {
     ) -> Result<Vec<LoadProgress>> {
         let images = Arc::clone(self);
         let (feed, reader) = pipe::feed(archive);
-        let mut work = tokio::spawn(async move {
+        let work = tokio::spawn(async move {
             let adding = images.adding.read().await;
             let result = images.load_layers(reader).await;
             let result = match result {
@@ -71,11 +71,7 @@ impl Images {
             }
             result
         });
-        // Whichever ends first: a client may stall when the archive has long been found bad.
-        let ended = tokio::select! {
-            ended = &mut work => ended,
-            () = feed => work.await,
-        };
+        let ended = pipe::fed(feed, work).await;
         ended.map_err(|e| EngineError::system("Loading ended early").because(e))?
     }
 

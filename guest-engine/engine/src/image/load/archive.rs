@@ -4,11 +4,11 @@
 //! memory is bounded, and extended headers are read within limits.
 
 use crate::{
+    compression::Compression,
     error::{EngineError, Result},
     image::config::named,
     ports::LayerInfo,
 };
-use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -133,9 +133,6 @@ impl Contents {
         let format = Format::of(&head);
         let mut rest = Cursor::new(head).chain(&mut source);
         let entry = match format {
-            Format::Unsupported(name) => {
-                Entry::Unusable(format!("is compressed with {name}, which is not supported"))
-            }
             Format::Other if size > SMALL => {
                 Entry::Unusable("is neither a layer nor a JSON document".to_owned())
             }
@@ -148,7 +145,7 @@ impl Contents {
                 rest.read_to_end(&mut bytes).map_err(unreadable)?;
                 Entry::Small(bytes)
             }
-            Format::Tar | Format::Gzip | Format::Zstd => {
+            Format::Tar | Format::Compressed(_) => {
                 let added = match format.decoder(&mut rest) {
                     Ok(mut layer) => add_layer(&mut layer),
                     Err(error) => Err(unreadable(error)),
@@ -225,30 +222,24 @@ impl LongNames {
 #[derive(Clone, Copy)]
 enum Format {
     Tar,
-    Gzip,
-    Zstd,
-    Unsupported(&'static str),
+    Compressed(Compression),
     Other,
 }
 
 impl Format {
     fn of(head: &[u8]) -> Self {
-        match head {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', ..] => Self::Unsupported("xz"),
-            [b'B', b'Z', b'h', ..] => Self::Unsupported("bzip2"),
-            _ if is_tar_block(head) => Self::Tar,
-            _ => Self::Other,
+        match Compression::of(head) {
+            Some(compression) => Self::Compressed(compression),
+            None if is_tar_block(head) => Self::Tar,
+            None => Self::Other,
         }
     }
 
-    fn decoder<'a>(self, source: &'a mut dyn Read) -> io::Result<Box<dyn Read + 'a>> {
-        Ok(match self {
-            Self::Gzip => Box::new(MultiGzDecoder::new(source)),
-            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(source)?),
-            Self::Tar | Self::Unsupported(_) | Self::Other => Box::new(source),
-        })
+    fn decoder<'a>(self, source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+        match self {
+            Self::Compressed(compression) => compression.decoder(source),
+            Self::Tar | Self::Other => Ok(Box::new(source)),
+        }
     }
 }
 
@@ -272,13 +263,8 @@ pub(crate) fn decompressed<'a>(mut source: impl Read + 'a) -> Result<Box<dyn Rea
     let format = Format::of(&head);
     let whole = Cursor::new(head).chain(source);
     match format {
-        Format::Tar => Ok(Box::new(whole)),
-        Format::Gzip => Ok(Box::new(MultiGzDecoder::new(whole))),
-        Format::Zstd => Ok(Box::new(zstd::stream::read::Decoder::new(whole).map_err(unreadable)?)),
-        Format::Unsupported(name) => {
-            Err(invalid(format!("it is compressed with {name}, which is not supported")))
-        }
         Format::Other => Err(invalid("it is not a tar archive")),
+        format => format.decoder(whole).map_err(unreadable),
     }
 }
 

@@ -5,6 +5,7 @@ use futures_util::{Stream, StreamExt, stream};
 use std::{
     future::Future,
     io::{self, Read},
+    time::Duration,
 };
 use tokio::{io::AsyncRead, sync::mpsc};
 use tokio_util::io::StreamReader;
@@ -12,6 +13,8 @@ use tokio_util::io::StreamReader;
 /// Pieces that may wait; with [`PIECE`] the bound in bytes.
 const QUEUE: usize = 16;
 const PIECE: usize = 64 * 1024;
+/// For what is sent in vain.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// The blocking end of [`feed`].
 pub(crate) struct Reader {
@@ -41,14 +44,34 @@ pub(crate) fn feed(
 ) -> (impl Future<Output = ()> + Send, Reader) {
     let (feeder, reader) = channel();
     let feed = async move {
+        let mut wanted = true;
         while let Some(piece) = source.next().await {
             let failed = piece.is_err();
-            if !feeder.send(piece).await || failed {
+            wanted = wanted && feeder.send(piece).await;
+            if failed {
                 break;
             }
         }
     };
     (feed, reader)
+}
+
+/// Does the work that reads what `feed` carries. Work that ends early, of a bad archive mostly, does not wait
+/// for a client that stalls; but the client may go on sending for a moment: one whose connection is cut
+/// while it sends does not read why.
+pub(crate) async fn fed<T>(
+    feed: impl Future<Output = ()> + Send + 'static,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut feed = Box::pin(feed);
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => {
+            tokio::spawn(tokio::time::timeout(LINGER, feed));
+            done
+        }
+        () = &mut feed => work.await,
+    }
 }
 
 impl Read for Reader {
