@@ -46,7 +46,7 @@ impl Builder {
         let own = image_config(&record.config)?;
         let mut config = match &request.config {
             Some(config) => image_config(config)?,
-            None => ImageConfig::default(),
+            None => own.clone(),
         };
         changed(&mut config, &request.changes)?;
         inherit(&mut config, &own);

@@ -47,6 +47,13 @@ struct Found {
     manifest: Box<ImageManifest>,
 }
 
+/// What came of one name.
+struct Pulled {
+    /// Whether it is new or means another image than before.
+    changed: bool,
+    platform: Platform,
+}
+
 impl Images {
     /// Pulls until everything asked for is here. Fails without a trace.
     pub async fn pull(
@@ -83,15 +90,30 @@ impl Images {
         progress: &ProgressSender,
     ) -> Result<()> {
         let reference = &request.reference;
-        if reference.tag().is_some() || reference.digest().is_some() {
-            return self.pull_one(&session, reference, request, progress).await;
+        let wanted = if reference.tag().is_some() || reference.digest().is_some() {
+            vec![reference.clone()]
+        } else {
+            let tags = session.tags(reference.path()).await.map_err(|failure| refused(failure, reference))?;
+            tags.iter().map(|tag| reference.clone().with_tag(tag)).collect::<Result<_, _>>()?
+        };
+        let (mut changed, mut platform) = (false, None);
+        for reference in &wanted {
+            let pulled = self.pull_one(&session, reference, request, progress).await?;
+            changed |= pulled.changed;
+            platform = Some(pulled.platform);
         }
-        let tags = session.tags(reference.path()).await.map_err(|failure| refused(failure, reference))?;
-        for tag in tags {
-            let reference = reference.clone().with_tag(&tag)?;
-            self.pull_one(&session, &reference, request, progress).await?;
+        let familiar = reference.familiar();
+        let status = if changed { "Downloaded newer image" } else { "Image is up to date" };
+        progress.message(None, format!("Status: {status} for {familiar}")).await;
+        match (&request.platform, platform) {
+            (Some(wanted), Some(actual)) if wanted.distance(&actual).is_none() => {
+                Err(EngineError::not_found(format!(
+                    "image with reference {familiar} was found but does not match the specified platform: \
+                     wanted {wanted}, actual: {actual}"
+                )))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn pull_one(
@@ -100,7 +122,7 @@ impl Images {
         reference: &Reference,
         request: &PullRequest,
         progress: &ProgressSender,
-    ) -> Result<()> {
+    ) -> Result<Pulled> {
         let wanted = request.platform.clone().unwrap_or_else(Platform::of_machine);
         let found = find(session, reference, &wanted).await.map_err(|failure| refused(failure, reference))?;
         let shown = reference.digest().or(reference.tag()).unwrap_or_default();
@@ -111,15 +133,21 @@ impl Images {
         let adding = self.adding.read().await;
         let config_of = found.manifest.config();
         let id = config_of.digest().to_string();
-        let bytes = if self.snapshot().images.contains_key(&id) {
+        let known = self.snapshot().images.contains_key(&id);
+        let bytes = if known {
             self.store.read(&id).await?
         } else {
             session.small_blob(reference.path(), &id, config_of.size(), CONFIG_LIMIT).await?
         };
         let config = ConfigFile::parse(&bytes)?;
         check(&config, &found.manifest)?;
-        self.expect(config.layers()).await?;
-        let layers = self.pull_layers(session, reference, &config, &found.manifest, progress).await?;
+        let layers = match self.layers_here(&config).await? {
+            Some(layers) if known => layers,
+            _ => {
+                self.expect(config.layers()).await?;
+                self.pull_layers(session, reference, &config, &found.manifest, progress).await?
+            }
+        };
         self.store.put(bytes).await?;
         let changed = self.keep_pulled(reference, &id, &found, &layers).await?;
         drop(adding);
@@ -127,18 +155,21 @@ impl Images {
 
         progress.message(None, format!("Digest: {}", found.digest)).await;
         let familiar = reference.familiar();
-        let status = if changed { "Downloaded newer image" } else { "Image is up to date" };
-        progress.message(None, format!("Status: {status} for {familiar}")).await;
-        let own = Platform::of_image(&config.os, &config.architecture, config.variant.as_deref());
-        if request.platform.is_some() && wanted.distance(&own).is_none() {
-            let warning = format!(
-                "WARNING: image with reference {familiar} was found but its platform ({own}) does not match \
-                 the specified platform ({wanted})"
-            );
-            progress.message(None, warning).await;
-        }
         self.announce_as("pull", &id, &familiar, &reference.familiar_name()).await;
-        Ok(())
+        let platform = Platform::of_image(&config.os, &config.architecture, config.variant.as_deref());
+        Ok(Pulled { changed, platform })
+    }
+
+    /// What all layers are, lowest first; `None` when one is not here.
+    async fn layers_here(&self, config: &ConfigFile) -> Result<Option<Vec<LayerInfo>>> {
+        let mut layers = Vec::with_capacity(config.layers().len());
+        for diff_id in config.layers() {
+            match self.layers.layer(diff_id).await? {
+                Some(layer) => layers.push(layer),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(layers))
     }
 
     /// Writes layers down as nobody's before they come.
@@ -185,12 +216,9 @@ impl Images {
                 self.pull_layer(session, &wanted, progress).await
             })
             .await?;
-        let mut layers = Vec::with_capacity(config.layers().len());
-        for diff_id in config.layers() {
-            let layer = self.layers.layer(diff_id).await?;
-            layers.push(layer.ok_or_else(|| EngineError::system(format!("Layer {diff_id} is missing")))?);
-        }
-        Ok(layers)
+        self.layers_here(config)
+            .await?
+            .ok_or_else(|| EngineError::system("A layer that was just pulled is gone"))
     }
 
     async fn pull_layer(

@@ -4,6 +4,7 @@
 
 use super::{Image, Images, Reference, config::digest};
 use crate::{
+    ErrorKind,
     error::{EngineError, Result},
     registry::media_types,
 };
@@ -123,7 +124,12 @@ impl Images {
                 }
             }
         }
-        Ok(vec![(self.get(name).await?, Vec::new())])
+        match self.get(name).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(EngineError::not_found(format!("No such image: {name}")))
+            }
+            found => Ok(vec![(found?, Vec::new())]),
+        }
     }
 
     async fn plan_image(

@@ -1,12 +1,15 @@
 //! Why a registry did not give what was asked for, in the words of Docker.
 
 use crate::{EngineError, ErrorKind};
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Response, StatusCode, Url, header};
 use serde::Deserialize;
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 /// Bytes of an error answer that are read.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// How the standard library begins what the resolver says.
+const LOOKUP: &str = "failed to lookup address information: ";
 
 /// A failed request.
 #[derive(Debug)]
@@ -38,13 +41,26 @@ impl Failure {
     pub(super) fn of_request(what: &str, error: &reqwest::Error) -> Self {
         // The URL is in `what`, and its query may hold a token.
         let mut causes = Vec::new();
+        let mut refused = false;
         let mut next: Option<&dyn Error> = error.source();
         while let Some(cause) = next {
             causes.push(cause.to_string());
+            let io = cause.downcast_ref::<io::Error>();
+            refused |= io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
             next = cause.source();
         }
         // The outer ones only say that it failed.
         let cause = causes.pop().unwrap_or_else(|| "no answer".to_owned());
+        let host = error.url().map(authority).unwrap_or_default();
+        let cause = if refused {
+            format!("dial tcp {host}: connect: connection refused")
+        } else if let Some(why) = cause.strip_prefix(LOOKUP) {
+            let why = if why.contains("Name or service not known") { "no such host" } else { why };
+            let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+            format!("dial tcp: lookup {name}: {why}")
+        } else {
+            cause
+        };
         Self::Unreachable { what: what.to_owned(), cause }
     }
 
@@ -109,6 +125,12 @@ impl Failure {
             || self.says("DENIED")
             || self.says("UNAUTHORIZED")
     }
+}
+
+/// Host and port, as they are connected to.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn complaints(body: &[u8]) -> Vec<Complaint> {
