@@ -199,7 +199,7 @@ mod tests {
         let text = "42 (a) b (c) S 1 42 42 34817 42 4194560 1 0 0 0 150 50 0 0 20 0 1 0 1234 5 6";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.name.as_str(), stat.parent, stat.cpu, stat.start), ("a) b (c", 1, 200, 1234));
-        assert_eq!((stat.flags(42), stat.virtual_bytes, stat.resident_pages), ("Ss".to_owned(), 5, 6));
+        assert_eq!((stat.flags(42), stat.virtual_bytes, stat.resident_pages), ("Ss+".to_owned(), 5, 6));
         assert_eq!(
             (elapsed_column(59), elapsed_column(90_061)),
             ("00:59".to_owned(), "1-01:01:01".to_owned())
