@@ -13,6 +13,7 @@ mod changes;
 mod commit;
 mod diff;
 mod files;
+mod ground;
 mod layer_tar;
 mod lower;
 mod rootfs;
@@ -28,8 +29,8 @@ use engine::{
     error::Result,
     ports::{LayerInfo, LayerStore, LayerTar, Located},
 };
+use ground::Ground;
 use rootfs::Rootfs;
-use rustix::fs::IFlags;
 use serde::{Deserialize, Serialize};
 pub(crate) use size::of as folder_size;
 use std::{
@@ -54,6 +55,7 @@ const DIFF_FOLDER: &str = "diff";
 pub struct OverlayLayers {
     layers: PathBuf,
     rootfs: Rootfs,
+    ground: Arc<Ground>,
     next: AtomicU64,
     /// One lock per layer that is being unpacked, so that it is unpacked once.
     unpacking: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
@@ -75,7 +77,7 @@ impl OverlayLayers {
         // Missing on a new machine. Anything else shows up when the folder is needed.
         let _nothing_left = fs::remove_dir_all(layers.join("tmp"));
         let rootfs = Rootfs::new(&layers, data_root.join("overlay"));
-        Self { layers, rootfs, next: AtomicU64::new(0), unpacking: Mutex::default() }
+        Self { layers, rootfs, ground: Arc::default(), next: AtomicU64::new(0), unpacking: Mutex::default() }
     }
 
     fn folder(&self, diff_id: &str) -> Result<PathBuf> {
@@ -105,8 +107,15 @@ impl OverlayLayers {
         let temporary = self.temporary();
         let (layers, expected) = (self.layers.clone(), expected.map(str::to_owned));
         let reader = SyncIoBridge::new(tar);
+        let ground = Arc::clone(&self.ground);
         blocking(move || {
-            let unpacked = unpack_layer(&layers, &temporary, expected.as_deref(), reader);
+            let unpacked = ground
+                .make(&temporary)
+                .map_err(|error| system("Could not unpack a layer", error))
+                .and_then(|()| unpack_layer(&layers, &temporary, expected.as_deref(), reader));
+            if unpacked.is_err() {
+                ground.leave(&temporary);
+            }
             commit::cleaned(&temporary, unpacked)
         })
         .await
@@ -164,9 +173,11 @@ impl LayerStore for OverlayLayers {
         let link = self.layers.join("l").join(rootfs::short(hex_of(diff_id)?));
         let temporary =
             self.layers.join("tmp").join(format!("gone-{}", self.next.fetch_add(1, Ordering::Relaxed)));
+        let ground = Arc::clone(&self.ground);
         blocking(move || {
             let failed = |error: io::Error| system("Could not remove a layer", error);
             make_folder(temporary.parent().unwrap_or(&temporary)).map_err(failed)?;
+            ground.leave(&folder);
             // First out of sight, then away: a layer is never half there.
             match fs::rename(&folder, &temporary) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -249,8 +260,9 @@ impl LayerStore for OverlayLayers {
     async fn commit_rootfs(&self, container: &str, consume: bool) -> Result<LayerInfo> {
         let (rootfs, container) = (self.rootfs.clone(), name(container)?);
         let layers = self.layers.clone();
-        let temporary = self.temporary();
+        let (temporary, ground) = (self.temporary(), Arc::clone(&self.ground));
         blocking(move || {
+            ground.make(&temporary).map_err(|error| system("Could not make a layer", error))?;
             let upper = rootfs.writable(&container);
             let committed = if consume {
                 rootfs
@@ -315,7 +327,7 @@ fn unpack_layer(
 ) -> Result<LayerInfo> {
     let failed = |error: io::Error| system("Could not unpack a layer", error);
     let diff = temporary.join(DIFF_FOLDER);
-    make_temporary(temporary).and_then(|()| make_folder(&diff)).map_err(failed)?;
+    make_folder(&diff).map_err(failed)?;
     let root = File::open(&diff).map_err(failed)?;
     let unpacked = unpack::unpack_layer(&root, reader, temporary)
         .map_err(|error| EngineError::invalid("Could not unpack a layer").because(error))?;
@@ -380,22 +392,6 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     let Some(parent) = folder.parent() else { return Ok(()) };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
-}
-
-/// Makes the folder that becomes a layer. Layers have nothing to do with each other, and ext4 is told so: it
-/// spreads them over the disk. Left to itself it looks for room where another was just removed, passing over
-/// every inode that was in use there, which takes seconds after a large layer.
-fn make_temporary(temporary: &Path) -> io::Result<()> {
-    let parent = temporary.parent().unwrap_or(temporary);
-    make_folder(parent)?;
-    let opened = File::open(parent)?;
-    if let Ok(flags) = rustix::fs::ioctl_getflags(&opened)
-        && !flags.contains(IFlags::TOPDIR)
-    {
-        // Other file systems do without.
-        let _not_known = rustix::fs::ioctl_setflags(&opened, flags | IFlags::TOPDIR);
-    }
-    make_folder(temporary)
 }
 
 fn system(what: &str, error: io::Error) -> EngineError {

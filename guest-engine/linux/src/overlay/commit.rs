@@ -1,9 +1,6 @@
 //! Layers made of what containers have written, and files going in and out of root filesystems.
 
-use super::{
-    DIFF_FOLDER, Metadata, diff, diff::Kind, keep_layer, make_temporary, remove_left, system, unpack,
-    unpack_layer,
-};
+use super::{DIFF_FOLDER, Metadata, diff, diff::Kind, keep_layer, remove_left, system, unpack, unpack_layer};
 use crate::open_within::open_within;
 use engine::{
     EngineError,
@@ -47,7 +44,6 @@ pub(super) fn take(layers: &Path, temporary: &Path, upper: &Path) -> Result<Laye
         // Writing to a string cannot fail.
         let _written = write!(diff_id, "{byte:02x}");
     }
-    make_temporary(temporary).map_err(failed)?;
     fs::rename(upper, temporary.join(DIFF_FOLDER)).map_err(failed)?;
     keep_layer(layers, temporary, &root, Metadata { diff_id, size, tar_size })
 }
