@@ -13,10 +13,15 @@ impl Images {
     pub async fn scrub(&self) -> Result<()> {
         let index = self.snapshot();
         let blobs = self.store.remove_unneeded(&index).await?;
-        let lost: BTreeSet<String> =
-            self.layers.layer_ids().await?.into_iter().filter(|layer| !index.needs_layer(layer)).collect();
+        let here: BTreeSet<String> = self.layers.layer_ids().await?.into_iter().collect();
+        let lost: BTreeSet<String> = here.iter().filter(|layer| !index.needs_layer(layer)).cloned().collect();
         if blobs > 0 || !lost.is_empty() {
-            tracing::info!(blobs, layers = lost.len(), "Leftovers of an interrupted engine are removed");
+            tracing::info!(blobs, layers = ?lost, "Leftovers of an interrupted engine are removed");
+        }
+        for (image, record) in &index.images {
+            if let Some(layer) = record.layers.iter().find(|layer| !here.contains(*layer)) {
+                tracing::warn!(image, layer, "An image lacks a layer; pull or load it again");
+            }
         }
         if !lost.is_empty() {
             self.change(|index| {
