@@ -61,7 +61,8 @@ async fn start(
     containers.exec_ready(&id)?;
     let terminal = config.tty.unwrap_or(false);
     let keys = DetachKeys::parse(config.detach_keys.as_deref().unwrap_or_default())?;
-    let framing = Framing::for_terminal(terminal);
+    // The start's own word counts for the framing, as for dockerd; docker-py may leave it out.
+    let framing = Framing::for_terminal(options.tty.unwrap_or(false));
     // Started when the client has the answer's head, as dockerd does: docker-py loses output that it reads
     // in one piece with the head. What goes wrong from here on is told in the stream.
     Ok(hijack.respond(framing, async move |mut io| match containers.exec_start(&id, false, size).await {
