@@ -24,6 +24,9 @@ assert container.status == "running"
 assert container.attrs["NetworkSettings"]["IPAddress"].startswith("172.")
 assert [c.name for c in client.containers.list(filters={"label": "who=me"})] == ["py"]
 assert container.exec_run(["sh", "-c", "echo in; exit 4"]) == (4, b"in\n")
+# Framed as the start says, which docker-py leaves out here.
+started = client.api.exec_create(container.id, ["sh", "-c", "echo out; echo err >&2"], tty=True)
+assert client.api.exec_start(started) == b"out\r\nerr\r\n"
 assert container.stats(stream=False)["memory_stats"]["usage"] > 0
 assert "sleep 1000" in str(container.top())
 container.rename("pi")
@@ -38,6 +41,20 @@ try:
     raise AssertionError("it was removed")
 except docker.errors.NotFound as error:
     assert "No such container: pi" in error.explanation, error
+
+# What a client of an older API says, and a commit of what has just ended, or not yet.
+box = client.containers.create("busybox", "printf unfinished", mac_address="02:42:ac:11:00:aa")
+box.start()
+image = box.commit("made")
+assert box.wait()["StatusCode"] == 0
+assert box.logs() == b"unfinished", "no newline that was not there"
+assert box.attrs is not None and image.tags == ["made:latest"]
+box.remove()
+image.remove()
+box = client.containers.run("busybox", "sleep 1000", detach=True, mac_address="02:42:ac:11:00:aa")
+box.reload()
+assert box.attrs["NetworkSettings"]["MacAddress"] == "02:42:ac:11:00:aa"
+box.remove(force=True)
 
 # Volumes and files.
 volume = client.volumes.create("py-data", labels={"who": "me"})

@@ -53,6 +53,11 @@ pub fn decode<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T> {
     if !bytes[values.byte_offset()..].iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::bad_request("unexpected content after JSON"));
     }
+    of_value(value)
+}
+
+/// Reads one that has been decoded to a [`Value`], which keeps keys as they came.
+pub fn of_value<T: DeserializeOwned + Default>(value: Value) -> Result<T> {
     if value.is_null() {
         return Ok(T::default());
     }

@@ -51,10 +51,10 @@ impl Builder {
         changed(&mut config, &request.changes)?;
         inherit(&mut config, &own);
         let parent = self.images.get(&record.image_id).await.ok().map(|image| image.id);
-        let frozen = request.pause && record.state.status == Status::Running;
-        if frozen {
-            self.containers.pause(&record.id).await?;
-        }
+        // One that has just ended, or is paused already, holds still anyway.
+        let frozen = request.pause
+            && record.state.status == Status::Running
+            && self.containers.pause(&record.id).await.is_ok();
         let derived = Derived {
             parent,
             layers: record.layers.clone(),

@@ -31,6 +31,8 @@ pub struct CreateRequest {
     pub host: HostConfig,
     /// `NetworkingConfig.EndpointsConfig`
     pub endpoints: HashMap<String, EndpointSettings>,
+    /// `Config.MacAddress`, which API 1.44 replaced by the endpoints' own: that of the main network.
+    pub mac_address: Option<String>,
 }
 
 /// What it gets.
@@ -50,7 +52,7 @@ impl Containers {
 
 impl Shared {
     async fn create(self: Arc<Self>, request: CreateRequest) -> Result<Created> {
-        let CreateRequest { name, platform, mut config, mut host, endpoints } = request;
+        let CreateRequest { name, platform, mut config, mut host, endpoints, mac_address } = request;
         let name =
             name.filter(|n| !n.is_empty()).map(|n| name::validate(&n).map(str::to_owned)).transpose()?;
         let reference = config.image.clone().unwrap_or_default();
@@ -63,7 +65,10 @@ impl Shared {
         let mut warnings = validate::normalise(&config, &mut host)?;
         warnings.splice(..0, mismatch);
         self.check_links(&host)?;
-        let endpoints = self.settle_endpoints(&host, endpoints)?;
+        let mut endpoints = self.settle_endpoints(&host, endpoints)?;
+        if let Some(mac) = mac_address.filter(|mac| !mac.is_empty()) {
+            self.settle_mac(&host, &mut endpoints, mac)?;
+        }
         self.resolve_network(&mut config, &mut host).await?;
 
         let id = random_id()?;

@@ -177,6 +177,29 @@ impl Actor {
 }
 
 impl Shared {
+    /// Gives the address of old clients to the endpoint in the main network.
+    pub(super) fn settle_mac(
+        &self,
+        host: &HostConfig,
+        endpoints: &mut HashMap<String, EndpointSettings>,
+        mac: String,
+    ) -> Result<()> {
+        let mode = NetworkMode::parse(host.network_mode.as_deref().unwrap_or_default())?;
+        let Some(primary) = mode.network() else {
+            return Err(EngineError::invalid("conflicting options: mac-address and the network mode"));
+        };
+        let name = self.existing(primary)?.map_or_else(|| primary.to_owned(), |found| found.name.clone());
+        let own = endpoints.entry(name).or_default();
+        if own.mac_address.as_ref().is_some_and(|own| !own.is_empty() && *own != mac) {
+            return Err(EngineError::invalid(
+                "the container-wide MAC address must match the endpoint-specific MAC address for the main \
+                 network, or be left empty",
+            ));
+        }
+        own.mac_address = Some(mac);
+        network::requested_mac(endpoints).map(drop)
+    }
+
     /// Which networks a new container is to be on, by their names, with what it asks of each.
     pub(super) fn settle_endpoints(
         &self,

@@ -90,7 +90,7 @@ async fn the_log_is_complete_when_the_end_is_known() {
         })
         .collect();
     lines.sort();
-    assert_eq!(lines, ["stderr two\n", "stdout one\n", "stdout three\n"]);
+    assert_eq!(lines, ["stderr two\n", "stdout one\n", "stdout three"]);
     case.finish().await;
 }
 

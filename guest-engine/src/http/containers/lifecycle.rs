@@ -3,9 +3,10 @@
 use crate::http::{
     error::{ApiError, Result},
     filters::Filters,
-    json_body::JsonBody,
+    json_body::{self, JsonBody},
     query::Query,
     state::AppState,
+    version::ApiVersion,
 };
 use axum::{
     Json,
@@ -14,17 +15,31 @@ use axum::{
 };
 use bollard_stubs::models::{ContainerConfig, ContainerCreateBody, ContainerUpdateBody, HostConfig};
 use engine::{container::CreateRequest, ports::TerminalSize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
 /// Bodies up to this many bytes mean nothing to start: `{}` and the like, which old clients send.
 const LONGEST_EMPTY_BODY: u64 = 7;
 
+const MAC_DEPRECATED: &str = "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.";
+
+/// What newer definitions of the API leave out of a container's configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct OldConfig {
+    mac_address: Option<String>,
+}
+
 pub(super) async fn create(
     State(app): State<AppState>,
     query: Query,
-    JsonBody(body): JsonBody<ContainerCreateBody>,
+    version: ApiVersion,
+    JsonBody(body): JsonBody<Value>,
 ) -> Result<(StatusCode, Json<Value>)> {
+    let OldConfig { mac_address } = json_body::of_value(body.clone())?;
+    let body: ContainerCreateBody = json_body::of_value(body)?;
+    let deprecated = version.at_least(44) && mac_address.as_ref().is_some_and(|mac| !mac.is_empty());
     let request = CreateRequest {
         name: query.get("name").map(str::to_owned),
         platform: query.get("platform").map(str::to_owned),
@@ -56,8 +71,12 @@ pub(super) async fn create(
             stop_timeout: body.stop_timeout,
             shell: body.shell,
         },
+        mac_address,
     };
-    let created = app.engine.containers.create(request).await?;
+    let mut created = app.engine.containers.create(request).await?;
+    if deprecated {
+        created.warnings.push(MAC_DEPRECATED.to_owned());
+    }
     Ok((StatusCode::CREATED, Json(json!({ "Id": created.id, "Warnings": created.warnings }))))
 }
 

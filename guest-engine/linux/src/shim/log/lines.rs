@@ -49,12 +49,14 @@ impl Lines {
         }
     }
 
-    /// An unfinished line at the end of the stream.
+    /// An unfinished line at the end of the stream: as for dockerd a piece whose last one never came, so
+    /// that nobody is shown a newline that was not there.
     pub(super) fn rest(&mut self, source: Source, time: Timestamp) -> Option<Entry<'static>> {
         if self.begun.is_empty() {
             return None;
         }
-        let partial = self.piece(time, true);
+        let partial = self.piece(time, false);
+        self.long = None;
         Some(Entry { source, time, text: Cow::Owned(std::mem::take(&mut self.begun)), partial })
     }
 
@@ -97,7 +99,8 @@ mod tests {
         let mut lines = Lines::default();
         let found = cut(&mut lines, &[b"one\ntw", b"o\n\nth\xc3", b"\xa4ree"]);
         let whole = |text: &str| (text.to_owned(), None);
-        assert_eq!(found, [whole("one"), whole("two"), whole(""), whole("thäree")]);
+        let unfinished = ("thäree".to_owned(), Some((1, false)));
+        assert_eq!(found, [whole("one"), whole("two"), whole(""), unfinished]);
     }
 
     #[test]
