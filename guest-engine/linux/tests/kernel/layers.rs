@@ -140,7 +140,7 @@ async fn everything_an_archive_says_is_kept() {
     let null = fs::symlink_metadata(diff.join("null")).unwrap();
     assert!(null.file_type().is_char_device() && null.rdev() == nix::sys::stat::makedev(1, 3));
     assert!(fs::symlink_metadata(diff.join("pipe")).unwrap().file_type().is_fifo());
-    assert_eq!(store.store.layer(&id).await.unwrap().unwrap().size, 5 + 1 + 3);
+    assert_eq!(store.store.layer(&id).await.unwrap().unwrap().size, 5 + 1 + 3 + "usr".len() as u64);
     store.store.remove_layer(&id).await.unwrap();
     assert_eq!(store.store.layer(&id).await.unwrap(), None);
     store.store.remove_layer(&id).await.unwrap();
