@@ -29,7 +29,6 @@ use engine::{
     error::Result,
     ports::{LayerInfo, LayerStore, LayerTar, Located},
 };
-use ground::Ground;
 use rootfs::Rootfs;
 use serde::{Deserialize, Serialize};
 pub(crate) use size::of as folder_size;
@@ -55,7 +54,6 @@ const DIFF_FOLDER: &str = "diff";
 pub struct OverlayLayers {
     layers: PathBuf,
     rootfs: Rootfs,
-    ground: Arc<Ground>,
     next: AtomicU64,
     /// One lock per layer that is being unpacked, so that it is unpacked once.
     unpacking: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
@@ -77,7 +75,7 @@ impl OverlayLayers {
         // Missing on a new machine. Anything else shows up when the folder is needed.
         let _nothing_left = fs::remove_dir_all(layers.join("tmp"));
         let rootfs = Rootfs::new(&layers, data_root.join("overlay"));
-        Self { layers, rootfs, ground: Arc::default(), next: AtomicU64::new(0), unpacking: Mutex::default() }
+        Self { layers, rootfs, next: AtomicU64::new(0), unpacking: Mutex::default() }
     }
 
     fn folder(&self, diff_id: &str) -> Result<PathBuf> {
@@ -107,15 +105,10 @@ impl OverlayLayers {
         let temporary = self.temporary();
         let (layers, expected) = (self.layers.clone(), expected.map(str::to_owned));
         let reader = SyncIoBridge::new(tar);
-        let ground = Arc::clone(&self.ground);
         blocking(move || {
-            let unpacked = ground
-                .make(&temporary)
+            let unpacked = ground::make(&temporary)
                 .map_err(|error| system("Could not unpack a layer", error))
                 .and_then(|()| unpack_layer(&layers, &temporary, expected.as_deref(), reader));
-            if unpacked.is_err() {
-                ground.leave(&temporary);
-            }
             commit::cleaned(&temporary, unpacked)
         })
         .await
@@ -173,11 +166,9 @@ impl LayerStore for OverlayLayers {
         let link = self.layers.join("l").join(rootfs::short(hex_of(diff_id)?));
         let temporary =
             self.layers.join("tmp").join(format!("gone-{}", self.next.fetch_add(1, Ordering::Relaxed)));
-        let ground = Arc::clone(&self.ground);
         blocking(move || {
             let failed = |error: io::Error| system("Could not remove a layer", error);
             make_folder(temporary.parent().unwrap_or(&temporary)).map_err(failed)?;
-            ground.leave(&folder);
             // First out of sight, then away: a layer is never half there.
             match fs::rename(&folder, &temporary) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -260,9 +251,9 @@ impl LayerStore for OverlayLayers {
     async fn commit_rootfs(&self, container: &str, consume: bool) -> Result<LayerInfo> {
         let (rootfs, container) = (self.rootfs.clone(), name(container)?);
         let layers = self.layers.clone();
-        let (temporary, ground) = (self.temporary(), Arc::clone(&self.ground));
+        let temporary = self.temporary();
         blocking(move || {
-            ground.make(&temporary).map_err(|error| system("Could not make a layer", error))?;
+            ground::make(&temporary).map_err(|error| system("Could not make a layer", error))?;
             let upper = rootfs.writable(&container);
             let committed = if consume {
                 rootfs
