@@ -1,6 +1,7 @@
 //! Volumes as `docker` shows and uses them.
 
 use anyhow::Result;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use tests::NativeEngine;
 
@@ -149,6 +150,46 @@ fn options_of_the_local_driver_are_mounted_while_somebody_runs() -> Result<()> {
     assert!(unknown.contains("invalid option: \"foo\""), "{unknown}");
     assert_eq!(engine.docker(&["ps", "-aq"])?.ok()?, "");
     Ok(())
+}
+
+#[test]
+fn what_is_mounted_later_reaches_a_bind_that_asked_for_it() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let shared = Shared::mount()?;
+    let source = shared.0.path().display();
+    for (number, mode) in ["rslave", "rshared", "rprivate"].into_iter().enumerate() {
+        let bind = format!("{source}:/b:{mode}");
+        engine.docker(&["run", "-d", "--name", mode, "-v", &bind, "busybox", "sleep", "1000"])?.ok()?;
+        let late = shared.0.path().join(number.to_string());
+        std::fs::create_dir(&late)?;
+        mount(Some("late"), &late, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        let seen = engine.docker(&["exec", mode, "grep", "-c", "^late ", "/proc/mounts"])?;
+        assert_eq!(seen.stdout.trim() != "0", mode != "rprivate", "{mode}: {}", seen.stdout);
+        umount2(&late, MntFlags::MNT_DETACH)?;
+    }
+    let refused = engine.docker(&["create", "-v", "named:/b:rslave", "busybox"])?.fails(1)?;
+    assert!(refused.contains("field BindOptions must not be specified"), "{refused}");
+    Ok(())
+}
+
+/// A folder whose mounts are shared, as all are in a machine.
+struct Shared(tempfile::TempDir);
+
+impl Shared {
+    fn mount() -> Result<Self> {
+        let shared = Self(tempfile::tempdir()?);
+        let path = shared.0.path();
+        mount(Some("shared"), path, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        mount(None::<&str>, path, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?;
+        Ok(shared)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The folder is removed next; a mount that stays makes that fail visibly.
+        let _gone_already = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
 }
 
 #[test]

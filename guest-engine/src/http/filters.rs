@@ -83,7 +83,7 @@ impl Filters {
 }
 
 fn invalid_value(key: &str, values: &[String]) -> ApiError {
-    ApiError::bad_request(format!("invalid filter '{key}={values:?}'"))
+    ApiError::bad_request(format!("invalid filter '{key}=[{}]'", values.join(" ")))
 }
 
 #[cfg(test)]

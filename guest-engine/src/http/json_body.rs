@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::{
     de::{
-        DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
         value::StringDeserializer,
     },
     forward_to_deserialize_any,
@@ -142,6 +142,8 @@ impl<'de> Deserializer<'de> for GoValue {
     ) -> Result<V::Value, Error> {
         match self.0 {
             Value::Object(map) => visitor.visit_map(Entries::new(map, fields)),
+            // serde would take its items for the fields, one after the other.
+            Value::Array(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &"an object")),
             // Structures that need serde_json's own types (raw values, numbers).
             other => other.deserialize_struct(name, fields, visitor),
         }
@@ -290,6 +292,8 @@ mod tests {
         assert_eq!(message(b"{} {}"), "unexpected content after JSON");
         assert_eq!(message(b"  "), "invalid JSON: got EOF while reading request body");
         assert!(message(b"{\"Image\":").starts_with("invalid JSON: "));
+        assert!(message(b"[]").starts_with("invalid JSON: "));
+        assert!(message(b"{\"HostConfig\":[\"x\"]}").starts_with("invalid JSON: "));
         assert!(message(b"{\"Image\":7}").starts_with("invalid JSON: "));
         assert!(decode::<ContainerCreateBody>(b"null \n").is_ok());
     }

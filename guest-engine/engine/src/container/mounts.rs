@@ -67,8 +67,6 @@ pub struct VolumeMount {
     pub copy: bool,
     /// Empty for all of it.
     pub subpath: String,
-    /// Empty unless another propagation is asked for.
-    pub propagation: String,
     /// How to make it, when it does not exist.
     #[serde(skip)]
     pub request: VolumeRequest,
@@ -111,14 +109,8 @@ pub(crate) fn anonymous(destination: &str, driver: &str) -> Result<MountSpec> {
         .filter(|clean| clean != "/")
         .ok_or_else(|| EngineError::invalid(format!("invalid volume specification: '{destination}'")))?;
     let request = VolumeRequest { driver: driver.to_owned(), ..VolumeRequest::default() };
-    let volume = VolumeMount {
-        name: String::new(),
-        anonymous: true,
-        copy: true,
-        subpath: String::new(),
-        propagation: String::new(),
-        request,
-    };
+    let volume =
+        VolumeMount { name: String::new(), anonymous: true, copy: true, subpath: String::new(), request };
     Ok(MountSpec { kind: MountKind::Volume(volume), destination, read_only: false, mode: String::new() })
 }
 

@@ -152,7 +152,7 @@ impl Shared {
                     ("container", record.id.clone()),
                     ("destination", mount.destination.clone()),
                     ("read/write", (!mount.read_only).to_string()),
-                    ("propagation", volume.propagation.clone()),
+                    ("propagation", String::new()),
                 ],
             );
         }

@@ -122,7 +122,7 @@ pub(super) fn mounts(record: &Record, volume_path: impl Fn(&str) -> String) -> V
             MountKind::Volume(volume) => {
                 shown["Name"] = json!(volume.name);
                 shown["Driver"] = json!(LOCAL);
-                ("volume", volume_path(&volume.name), volume.propagation.as_str())
+                ("volume", volume_path(&volume.name), "")
             }
             MountKind::Tmpfs { listed: true, .. } => ("tmpfs", String::new(), ""),
             MountKind::Tmpfs { .. } => return None,

@@ -41,6 +41,10 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<MountSpec> {
         }
         Some(destination) => destination,
     };
+    if mode.propagation.is_some() && !source.starts_with('/') {
+        return Err(invalid()
+            .because("invalid mount config for type \"volume\": field BindOptions must not be specified"));
+    }
     let mut shown = words.to_owned();
     let kind = if source.starts_with('/') {
         MountKind::Bind(BindMount {
@@ -60,7 +64,6 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<MountSpec> {
             anonymous: source.is_empty(),
             copy: !mode.no_copy,
             subpath: String::new(),
-            propagation: mode.propagation.unwrap_or_default(),
             request: VolumeRequest {
                 name: source.to_owned(),
                 driver: driver.to_owned(),
@@ -136,6 +139,11 @@ mod tests {
             (":/x", "invalid volume specification: ':/x'"),
             ("/x:/y:ro:z", "invalid volume specification: '/x:/y:ro:z'"),
             ("/x:/", "invalid volume specification: '/x:/': invalid specification: destination can't be '/'"),
+            (
+                "data:/y:rslave",
+                "invalid volume specification: 'data:/y:rslave': invalid mount config for type \"volume\": field \
+                 BindOptions must not be specified",
+            ),
             (
                 "/x:rel",
                 "invalid volume specification: '/x:rel': invalid mount config for type \"bind\": invalid mount path: \

@@ -111,7 +111,6 @@ fn volume(source: &str, mount: &Mount) -> Result<VolumeMount, &'static str> {
         anonymous: source.is_empty(),
         copy: !options.no_copy.unwrap_or(false),
         subpath,
-        propagation: String::new(),
         request: VolumeRequest {
             name: source.to_owned(),
             driver: driver.name.unwrap_or_default(),

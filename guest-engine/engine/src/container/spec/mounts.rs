@@ -40,29 +40,24 @@ pub(crate) fn all(record: &Record, around: &Surroundings<'_>) -> Result<Vec<Moun
     Ok(all)
 }
 
-/// The root's own propagation must let through what a mount is asked to share.
-pub(crate) fn root_propagation(record: &Record) -> Option<String> {
-    let mut strongest = None;
-    for mount in &record.mounts {
-        let propagation = match &mount.kind {
-            MountKind::Bind(bind) => &bind.propagation,
-            MountKind::Volume(volume) => &volume.propagation,
-            MountKind::Tmpfs { .. } => continue,
-        };
-        if propagation.ends_with("shared") {
-            return Some("shared".to_owned());
-        }
-        if propagation.ends_with("slave") {
-            strongest = Some("rslave".to_owned());
-        }
+/// What the container's root exchanges with the host. The OCI runtime gives every bind this propagation and
+/// adds only sharing by itself, so the strongest that any of them asks for counts for all.
+pub(crate) fn root_propagation(record: &Record) -> &'static str {
+    let asked = |word: &str| {
+        let is = |mount: &MountSpec| matches!(&mount.kind, MountKind::Bind(bind) if bind.propagation.ends_with(word));
+        record.mounts.iter().any(is)
+    };
+    match () {
+        () if asked("shared") => "shared",
+        () if asked("slave") => "slave",
+        () => "private",
     }
-    strongest
 }
 
 fn requested(spec: &MountSpec, around: &Surroundings<'_>) -> Result<Mount> {
     let (recursive, writable_below, propagation) = match &spec.kind {
         MountKind::Bind(bind) => (bind.recursive, bind.writable_below, bind.propagation.as_str()),
-        MountKind::Volume(volume) => (true, false, volume.propagation.as_str()),
+        MountKind::Volume(_) => (true, false, ""),
         MountKind::Tmpfs { options, .. } => {
             let mut all: Vec<&str> = options.iter().map(String::as_str).collect();
             if spec.read_only {
@@ -195,9 +190,12 @@ mod tests {
     #[test]
     fn sharing_reaches_the_root() {
         let mut record = record("web");
-        assert_eq!(root_propagation(&record), None);
+        assert_eq!(root_propagation(&record), "private");
+        record.host.binds = Some(vec!["/a:/a:rslave".into(), "/b:/b".into()]);
+        record.mounts = mounts::requested(&record.host).unwrap();
+        assert_eq!(root_propagation(&record), "slave");
         record.host.binds = Some(vec!["/a:/a:rslave".into(), "/b:/b:rshared".into()]);
         record.mounts = mounts::requested(&record.host).unwrap();
-        assert_eq!(root_propagation(&record).as_deref(), Some("shared"));
+        assert_eq!(root_propagation(&record), "shared");
     }
 }
