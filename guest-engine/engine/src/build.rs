@@ -2,22 +2,29 @@
 //!
 //! ```text
 //!  context ─▶ spool on disk, indexed ─┐             ┌ COPY, ADD: a root filesystem, files unpacked into it
-//!  Dockerfile ─▶ lines ─▶ instructions ┴▶ stages ─▶ ┼ RUN: a container like any other
+//!  Dockerfile ─▶ lines ─▶ instructions ┴▶ stages ─▶ ┼ RUN: a process over the stage
 //!                                                   └ the rest: configuration only
-//!                                          each step: an image on its parent, found again by the next build
+//!
+//!  `classic`: stages in order, each step an image without a name, as dockerd's builder makes them
+//!  `kit`:     what BuildKit's clients get: stages side by side, steps in a cache of their own, one image
 //! ```
-//! Steps are images without names, as dockerd's are, so that `docker images -a`, `history`, `rmi` and the
-//! cache work on them. Whatever a build needs besides lies in a folder of its own, which goes with it.
+//! Both are a [`front::Front`] to the same stages. Whatever a build needs besides lies in a folder of its own,
+//! which goes with it.
 
 mod arguments;
+mod classic;
 mod commit;
 mod context;
 mod dockerfile;
 mod expand;
+mod front;
 mod ignore;
 mod import;
 mod instruction;
+mod mount;
 mod owner;
+mod placing;
+mod plan;
 mod run;
 mod run_config;
 mod stage;
@@ -70,11 +77,13 @@ pub struct BuildFailure {
     pub error: EngineError,
     /// Exit code of the command that failed, if one did.
     pub code: Option<i32>,
+    /// First and last line of the instruction that failed, if one did.
+    pub lines: Option<(usize, usize)>,
 }
 
 impl From<EngineError> for BuildFailure {
     fn from(error: EngineError) -> Self {
-        Self { error, code: None }
+        Self { error, code: None, lines: None }
     }
 }
 

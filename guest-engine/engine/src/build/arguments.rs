@@ -23,12 +23,40 @@ pub(crate) struct Arguments {
     /// Declared before the first stage.
     meta: BTreeMap<String, Option<String>>,
     declared: BTreeMap<String, Option<String>>,
+    /// Known to those who declare them, and to `FROM`.
+    platform: BTreeMap<String, String>,
     used: BTreeSet<String>,
 }
 
 impl Arguments {
     pub(crate) fn new(given: BTreeMap<String, Option<String>>) -> Self {
         Self { given, ..Self::default() }
+    }
+
+    /// What `ARG TARGETPLATFORM` and its like mean; known without a declaration to `FROM` alone.
+    pub(crate) fn set_platform(&mut self, platform: &str, target_stage: &str) {
+        let mut parts = platform.split('/');
+        let mut part = || parts.next().unwrap_or_default().to_owned();
+        let (os, architecture, variant) = (part(), part(), part());
+        for side in ["BUILD", "TARGET"] {
+            for (name, value) in
+                [("PLATFORM", platform), ("OS", &os), ("ARCH", &architecture), ("VARIANT", &variant)]
+            {
+                self.platform.insert(format!("{side}{name}"), value.to_owned());
+            }
+        }
+        let stage = if target_stage.is_empty() { "default" } else { target_stage };
+        self.platform.insert("TARGETSTAGE".to_owned(), stage.to_owned());
+    }
+
+    /// The declarations of the stage that this one stands on.
+    pub(crate) fn inherit(&mut self, base: &Self) {
+        self.declared.clone_from(&base.declared);
+    }
+
+    /// What a stage has used besides what is known here.
+    pub(crate) fn learn(&mut self, stage: &Self) {
+        self.used.extend(stage.used.iter().cloned());
     }
 
     /// `ARG` before the first `FROM`.
@@ -54,7 +82,9 @@ impl Arguments {
             Some(given) => given.clone(),
             None => default.clone(),
         };
-        self.meta.iter().filter_map(|(name, default)| Some((name.clone(), value(name, default)?))).collect()
+        let known = self.platform.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let meta = self.meta.iter().filter_map(|(name, default)| Some((name.clone(), value(name, default)?)));
+        known.chain(meta).collect()
     }
 
     /// What a stage may use, but for what its environment sets anyway; by name.
@@ -87,7 +117,9 @@ impl Arguments {
             return given.clone();
         }
         let declared = self.declared.get(name).cloned().flatten();
-        declared.or_else(|| self.meta.get(name).cloned().flatten())
+        declared
+            .or_else(|| self.meta.get(name).cloned().flatten())
+            .or_else(|| self.platform.get(name).cloned())
     }
 }
 

@@ -14,6 +14,8 @@ const LENGTH: usize = 4 << 20;
 pub(crate) struct Line {
     /// Where it begins, from 1.
     pub number: usize,
+    /// Its last line.
+    pub end: usize,
     /// The line as users wrote it, in one piece.
     pub text: String,
     pub heredocs: Vec<Heredoc>,
@@ -34,6 +36,8 @@ pub(crate) struct Dockerfile {
     pub lines: Vec<Line>,
     /// The escape character: `\` or, by a directive, a backquote.
     pub escape: char,
+    /// The frontend that the first line asks for.
+    pub syntax: Option<String>,
 }
 
 /// Fails at a line, as dockerd says it.
@@ -45,7 +49,7 @@ impl Dockerfile {
     /// Reads a whole Dockerfile, or the instructions of an image's trigger.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let escape = directives(text)?;
+        let (escape, syntax) = directives(text)?;
         let mut lines = Vec::new();
         let mut physical = text.lines().enumerate().take(LINES);
         while let Some((index, first)) = physical.next() {
@@ -54,8 +58,10 @@ impl Dockerfile {
                 continue;
             }
             let (mut logical, mut goes_on) = continued(first.trim_start(), escape);
+            let mut end = number;
             while goes_on {
-                let Some((_, next)) = physical.next() else { break };
+                let Some((index, next)) = physical.next() else { break };
+                end = index + 1;
                 if is_comment(next) || next.trim().is_empty() {
                     continue;
                 }
@@ -71,7 +77,8 @@ impl Dockerfile {
                 if takes_heredocs(&logical) { announced(&logical, escape) } else { Vec::new() };
             for (heredoc, strip_tabs) in &mut heredocs {
                 let mut ended = false;
-                for (_, line) in physical.by_ref() {
+                for (index, line) in physical.by_ref() {
+                    end = index + 1;
                     let line = if *strip_tabs { line.trim_start_matches('\t') } else { line };
                     if line == heredoc.name {
                         ended = true;
@@ -85,25 +92,27 @@ impl Dockerfile {
                 }
             }
             let heredocs = heredocs.into_iter().map(|(heredoc, _)| heredoc).collect();
-            lines.push(Line { number, text: logical, heredocs });
+            lines.push(Line { number, end, text: logical, heredocs });
         }
         if text.lines().nth(LINES).is_some() {
             return Err(EngineError::invalid(format!("the Dockerfile has more than {LINES} lines")));
         }
-        Ok(Self { lines, escape })
+        Ok(Self { lines, escape, syntax })
     }
 }
 
-/// `# escape=` at the very top. `# syntax=` names a frontend, which this builder, like dockerd's classic one,
-/// does not run.
-fn directives(text: &str) -> Result<char> {
-    let mut escape = None;
+/// `# escape=` and `# syntax=` at the very top.
+fn directives(text: &str) -> Result<(char, Option<String>)> {
+    let (mut escape, mut syntax) = (None, None);
     for line in text.lines() {
         let Some(comment) = line.trim().strip_prefix('#') else { break };
         let Some((key, value)) = comment.split_once('=') else { break };
         let key = key.trim().to_ascii_lowercase();
         if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             break;
+        }
+        if key == "syntax" && syntax.is_none() {
+            syntax = Some(value.trim().to_owned());
         }
         if key == "escape" {
             if escape.is_some() {
@@ -118,7 +127,7 @@ fn directives(text: &str) -> Result<char> {
             };
         }
     }
-    Ok(escape.unwrap_or('\\'))
+    Ok((escape.unwrap_or('\\'), syntax))
 }
 
 fn is_comment(line: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Words of a Dockerfile: quotes taken off and variables replaced, by the rules of the classic builder.
 
+mod pattern;
+
 /// Where values come from.
 pub(crate) trait Lookup {
     /// The value of a variable; `None` when it is not set.
@@ -137,6 +139,20 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
                 None => Err("syntax error: missing ':' in substitution".into()),
             },
             Some(operator @ ('-' | '+' | '?')) => self.modified(&name, value, operator, false),
+            Some(side @ ('#' | '%')) => {
+                let longest = self.peek() == Some(side);
+                self.at += usize::from(longest);
+                let pattern = self.pattern('}')?;
+                let value = value.unwrap_or_default();
+                Ok(pattern::without(&value, &pattern, side == '#', longest))
+            }
+            Some('/') => {
+                let everywhere = self.peek() == Some('/');
+                self.at += usize::from(everywhere);
+                let pattern = self.pattern('/')?;
+                let replacement = self.plain_until('}')?;
+                Ok(pattern::replaced(&value.unwrap_or_default(), &pattern, &replacement, everywhere))
+            }
             Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
             None => Err("syntax error: missing '}'".into()),
         };
@@ -151,10 +167,7 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
         operator: char,
         colon: bool,
     ) -> Result<String, String> {
-        let raw = std::mem::replace(&mut self.raw, false);
-        let word = self.until(Some('}'));
-        self.raw = raw;
-        let word = word?;
+        let word = self.plain_until('}')?;
         match (operator, value) {
             ('-', value) => Ok(value.unwrap_or(word)),
             ('+', Some(_)) => Ok(word),
@@ -163,6 +176,33 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
             (_, None) if !word.is_empty() => Err(format!("{name}: {word}")),
             (_, None) if colon => Err(format!("{name}: not allowed to be empty")),
             (_, None) => Err(format!("{name}: not allowed to be unset")),
+        }
+    }
+
+    fn plain_until(&mut self, end: char) -> Result<String, String> {
+        let raw = std::mem::replace(&mut self.raw, false);
+        let word = self.until(Some(end));
+        self.raw = raw;
+        word
+    }
+
+    /// A pattern keeps its escapes: `\\*` is a star.
+    fn pattern(&mut self, end: char) -> Result<String, String> {
+        let mut pattern = String::new();
+        loop {
+            match self.next() {
+                None => return Err(format!("unexpected end of statement while looking for matching {end}")),
+                Some(c) if c == end => return Ok(pattern),
+                Some('$') => pattern.push_str(&self.dollar()?),
+                Some(c) if c == self.escape => {
+                    let next = self.next();
+                    if next != Some('/') {
+                        pattern.push('\\');
+                    }
+                    pattern.extend(next);
+                }
+                Some(c) => pattern.push(c),
+            }
         }
     }
 
@@ -192,7 +232,7 @@ mod tests {
 
     #[test]
     fn words_follow_the_shells_rules() {
-        let env = [("A", "1"), ("EMPTY", ""), ("L", "80 443")]
+        let env = [("A", "1"), ("EMPTY", ""), ("L", "80 443"), ("P", "a/b/c.tar")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let expand = |text: &str| word(text, '\\', env.as_slice()).unwrap();
         for (text, expected) in [
@@ -209,6 +249,8 @@ mod tests {
             ("a\\ b", "a b"),
             ("$", "$"),
             ("${NO:-${EMPTY:-deep}}", "deep"),
+            ("${P#*/} ${P##*/} ${P%/*} ${P%%/*} ${P#x}", "b/c.tar c.tar a/b a a/b/c.tar"),
+            ("${P/a/x} ${P//[\\/]/-} ${P//?.tar/} ${P//\\//.}", "x/b/c.tar a-b-c.tar a/b/ a.b.c.tar"),
         ] {
             assert_eq!(expand(text), expected, "{text}");
         }
@@ -216,7 +258,7 @@ mod tests {
         assert_eq!(document("it's $A \\$A \"x\"\n", '\\', env.as_slice()).unwrap(), "it's 1 $A \"x\"\n");
         for (text, error) in [
             ("${NO:?give it}", "NO: give it"),
-            ("${A/x/y}", "unsupported modifier (/) in substitution"),
+            ("${A,x}", "unsupported modifier (,) in substitution"),
             ("'x", "unexpected end of statement while looking for matching single-quote"),
         ] {
             assert_eq!(word(text, '\\', env.as_slice()).unwrap_err(), error);

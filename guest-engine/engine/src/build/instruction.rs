@@ -10,7 +10,8 @@ use words::{json_list, name_values, split_first, words};
 /// An instruction and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instruction {
-    pub line: usize,
+    /// First and last line; 0 for what no Dockerfile says.
+    pub lines: (usize, usize),
     /// As `Step 1/4 : …` shows it.
     pub text: String,
     pub command: Command,
@@ -31,16 +32,35 @@ pub(crate) struct Transfer {
     pub from: Option<String>,
     pub chown: Option<String>,
     pub chmod: Option<String>,
+    /// Independent of what is below it.
+    pub link: bool,
+    /// Keep the folders that a source is named with.
+    pub parents: bool,
+    /// What not to copy of a source.
+    pub exclude: Vec<String>,
+    /// What a download must hash to.
+    pub checksum: Option<String>,
+    /// Whether archives are unpacked; `ADD`'s rule when it does not say.
+    pub unpack: Option<bool>,
     /// Paths; `<<NAME` stands for a here-document.
     pub sources: Vec<String>,
     pub destination: String,
     pub heredocs: Vec<Heredoc>,
 }
 
+/// What stands before the command of a `RUN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunFlags {
+    /// `type=cache,target=…` each.
+    pub mounts: Vec<String>,
+    pub network: Option<String>,
+    pub security: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Command {
     From { image: String, name: Option<String>, platform: Option<String> },
-    Run { command: CommandLine, heredocs: Vec<Heredoc> },
+    Run { command: CommandLine, flags: RunFlags, heredocs: Vec<Heredoc> },
     Transfer(Transfer),
     Env(Vec<(String, String)>),
     Label(Vec<(String, String)>),
@@ -69,7 +89,7 @@ fn one(line: &Line, escape: char) -> Result<Instruction> {
     let (flags, rest) = flags(rest, escape).map_err(|error| at_line(line.number, error))?;
     let command = command(&keyword, &Flags { keyword: &keyword, flags }, rest, line, escape)
         .map_err(|error| at_line(line.number, error))?;
-    Ok(Instruction { line: line.number, text: line.text.clone(), command })
+    Ok(Instruction { lines: (line.number, line.end), text: line.text.clone(), command })
 }
 
 fn command(
@@ -103,11 +123,14 @@ fn command(
             Ok(Command::From { image, name, platform: flags.get("platform") })
         }
         "RUN" => {
-            if let Some((flag, _)) = flags.flags.first() {
-                return Err(needs_buildkit(&format!("--{flag}")));
-            }
+            flags.check(&["mount", "network", "security"], &["mount"], &[])?;
             some(rest.is_empty())?;
-            Ok(Command::Run { command: command_line(rest), heredocs: line.heredocs.clone() })
+            let flags = RunFlags {
+                mounts: flags.all("mount"),
+                network: flags.get("network"),
+                security: flags.get("security"),
+            };
+            Ok(Command::Run { command: command_line(rest), flags, heredocs: line.heredocs.clone() })
         }
         "COPY" | "ADD" => transfer(keyword == "ADD", flags, rest, line, escape).map(Command::Transfer),
         "ENV" | "LABEL" => {
@@ -187,10 +210,12 @@ fn command(
                 "MAINTAINER" | "FROM" => {
                     Err(invalid(format!("{trigger} isn't allowed as an ONBUILD trigger")))
                 }
-                _ if !line.heredocs.is_empty() => Err(needs_buildkit("a here-document in ONBUILD")),
+                _ if !line.heredocs.is_empty() => {
+                    Err(invalid("a here-document cannot be used in an ONBUILD trigger"))
+                }
                 _ => {
                     // What cannot be understood later had better be said now.
-                    one(&Line { number: line.number, text: rest.to_owned(), heredocs: Vec::new() }, escape)?;
+                    one(&Line { text: rest.to_owned(), heredocs: Vec::new(), ..line.clone() }, escape)?;
                     Ok(Command::OnBuild(rest.to_owned()))
                 }
             }
@@ -200,12 +225,11 @@ fn command(
 }
 
 fn transfer(add: bool, flags: &Flags<'_>, rest: &str, line: &Line, escape: char) -> Result<Transfer> {
-    for newer in ["link", "parents", "exclude", "checksum", "keep-git-dir", "unpack"] {
-        if flags.flags.iter().any(|(flag, _)| flag == newer) {
-            return Err(needs_buildkit(&format!("--{newer}")));
-        }
-    }
-    flags.only(if add { &["chown", "chmod"] } else { &["chown", "chmod", "from"] })?;
+    let known: &[&str] = match add {
+        true => &["chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"],
+        false => &["chown", "chmod", "link", "exclude", "parents", "from"],
+    };
+    flags.check(known, &["exclude"], &["link", "parents", "keep-git-dir", "unpack"])?;
     let mut list = json_list(rest).unwrap_or_else(|| words(rest, escape));
     let keyword = if add { "ADD" } else { "COPY" };
     if list.len() < 2 {
@@ -220,6 +244,11 @@ fn transfer(add: bool, flags: &Flags<'_>, rest: &str, line: &Line, escape: char)
         from: flags.get("from"),
         chown: flags.get("chown"),
         chmod: flags.get("chmod"),
+        link: flags.switch("link")?.unwrap_or(false),
+        parents: flags.switch("parents")?.unwrap_or(false),
+        exclude: flags.all("exclude"),
+        checksum: flags.get("checksum"),
+        unpack: flags.switch("unpack")?,
         sources: list,
         destination,
         heredocs: line.heredocs.clone(),
@@ -295,16 +324,38 @@ impl Flags<'_> {
         self.flags.iter().find(|(flag, _)| flag == name).map(|(_, value)| value.clone())
     }
 
+    fn all(&self, name: &str) -> Vec<String> {
+        self.flags.iter().filter(|(flag, _)| flag == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// A flag that is on by being there.
+    fn switch(&self, name: &str) -> Result<Option<bool>> {
+        match self.get(name).as_deref() {
+            None => Ok(None),
+            Some("" | "true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => {
+                Err(invalid(format!("expecting boolean value for flag {name}, not: {other}")))
+            }
+        }
+    }
+
     fn only(&self, known: &[&str]) -> Result<()> {
+        self.check(known, &[], &[])
+    }
+
+    /// Some may be there several times, some need no value.
+    fn check(&self, known: &[&str], repeated: &[&str], switches: &[&str]) -> Result<()> {
         let mut seen: Vec<&str> = Vec::new();
         for (flag, value) in &self.flags {
-            if !known.contains(&flag.as_str()) {
+            let flag = flag.as_str();
+            if !known.contains(&flag) {
                 return Err(invalid(format!("unknown flag: --{flag}")));
             }
-            if seen.contains(&flag.as_str()) {
+            if seen.contains(&flag) && !repeated.contains(&flag) {
                 return Err(invalid(format!("duplicate flag specified: {flag}")));
             }
-            if value.is_empty() {
+            if value.is_empty() && !switches.contains(&flag) {
                 return Err(invalid(format!("missing a value on flag: {flag} of {}", self.keyword)));
             }
             seen.push(flag);
@@ -325,15 +376,18 @@ fn flags(rest: &str, escape: char) -> Result<(Vec<(String, String)>, &str)> {
             break;
         }
         let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-        found.push((name.to_owned(), value.trim_matches('"').to_owned()));
+        found.push((name.to_owned(), unquoted(value)));
     }
     Ok((found, rest))
 }
 
-fn needs_buildkit(what: &str) -> EngineError {
-    invalid(format!(
-        "{what} requires BuildKit, which this engine does not serve yet; the classic builder cannot do it"
-    ))
+/// Quotes around a whole value are not part of it.
+fn unquoted(value: &str) -> String {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(value)
+        .to_owned()
 }
 
 fn invalid(message: impl Into<String>) -> EngineError {
@@ -396,9 +450,18 @@ mod tests {
         ] {
             assert_eq!(parsed(text).unwrap_err().to_string(), error);
         }
-        for text in ["RUN --mount=type=cache,target=/x y", "COPY --link a b"] {
-            let error = parsed(text).unwrap_err().to_string();
-            assert!(error.contains("requires BuildKit"), "{error}");
-        }
+        assert!(parsed("COPY --link=maybe a b").is_err() && parsed("COPY --from a b").is_err());
+    }
+
+    #[test]
+    fn flags_may_repeat_or_have_no_value() {
+        let Command::Run { flags, .. } = command("RUN --mount=type=tmpfs,target=/a --mount=target=/b true") else {
+            panic!()
+        };
+        assert_eq!(flags.mounts, ["type=tmpfs,target=/a", "target=/b"]);
+        let Command::Transfer(copy) = command("COPY --link --parents=false --exclude=a --exclude=b x y") else {
+            panic!()
+        };
+        assert_eq!((copy.link, copy.parents, copy.exclude), (true, false, vec!["a".into(), "b".into()]));
     }
 }

@@ -1,129 +1,111 @@
-//! `RUN`: the command in a container, its output on the way, its changes as the step's layer.
+//! `RUN`: what is run, and by what it is found again.
 
 use super::{
-    BuildFailure, Progress,
+    BuildFailure,
+    dockerfile::Heredoc,
+    front::{Process, StepKey, Trouble},
     instruction::{Command, CommandLine},
-    run_config::{resolved, shell},
-    stage::{Build, State},
+    mount::{self, MountKind},
+    run_config::{absolute, resolved, shell},
+    stage::Work,
 };
-use crate::{
-    container::{CreateRequest, WaitCondition},
-    error::EngineError,
-    id::short,
-    ports::{AttachRequest, StreamKind},
-};
-use bollard_stubs::models::{ContainerConfig, HealthConfig, ImageConfig};
-use futures_util::StreamExt;
+use crate::error::EngineError;
+use bollard_stubs::models::ImageConfig;
 
-impl Build<'_> {
-    pub(super) async fn run(&mut self, state: &mut State, command: &Command) -> Result<(), BuildFailure> {
-        let Command::Run { command, heredocs } = command else { return Ok(()) };
-        let mut line = command.clone();
-        if !heredocs.is_empty() {
-            line = with_documents(&line, heredocs)?;
+impl Work<'_> {
+    pub(super) async fn run(&mut self, command: &Command) -> Result<(), BuildFailure> {
+        let Command::Run { command, flags, heredocs } = command else { return Ok(()) };
+        let (line, script) = with_documents(command, heredocs)?;
+        let words = match &script {
+            // Its place is one that only this process sees.
+            Some((name, _)) => vec![format!("/dev/pipes/{name}")],
+            None => resolved(&line, &self.state.config),
+        };
+        let mut mounts = Vec::new();
+        let folder = self.state.config.working_dir.clone().unwrap_or_default();
+        for text in &flags.mounts {
+            let mut mount = mount::parse(text)?;
+            if !mount.target.is_empty() {
+                mount.target = absolute(&folder, &mount.target);
+            }
+            mounts.push(mount);
         }
-        let words = resolved(&line, &state.config);
-        let arguments = self.arguments.in_sight(state.config.env.as_deref().unwrap_or_default());
+        if flags.security.as_deref().is_some_and(|security| security != "sandbox") {
+            return Err(EngineError::invalid("granting entitlement security.insecure is not allowed").into());
+        }
+        let key = self.run_key(&words, &mounts, script.as_ref(), flags.network.as_deref()).await?;
+        if self.found(&key).await? {
+            return Ok(());
+        }
+        let process = Process {
+            words: words.clone(),
+            arguments: self.arguments_in_sight(),
+            mounts,
+            network: flags.network.clone(),
+            script,
+        };
+        let ran = self.build.front.run(self.build, &self.step, &self.state, process).await?;
+        if ran.code != 0 {
+            let error = self.build.front.trouble(Trouble::Exit { words: &words, code: ran.code });
+            return Err(BuildFailure { error, code: Some(ran.code), lines: None });
+        }
+        self.keep(key, ran.made).await
+    }
+
+    fn arguments_in_sight(&self) -> Vec<(String, String)> {
+        self.state.arguments.in_sight(self.state.config.env.as_deref().unwrap_or_default())
+    }
+
+    async fn run_key(
+        &mut self,
+        words: &[String],
+        mounts: &[mount::BuildMount],
+        script: Option<&(String, String)>,
+        network: Option<&str>,
+    ) -> Result<StepKey, BuildFailure> {
+        let arguments = self.arguments_in_sight();
         let counted: Vec<String> = arguments
             .iter()
-            .filter(|(name, _)| self.arguments.counts(name))
+            .filter(|(name, _)| self.state.arguments.counts(name))
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         // The history and the cache see which arguments were in sight.
         let noted = if arguments.is_empty() {
-            words.clone()
+            words.to_vec()
         } else {
             let count = format!("|{}", counted.len());
-            [count].into_iter().chain(counted).chain(words.clone()).collect()
+            [count].into_iter().chain(counted.clone()).chain(words.to_vec()).collect()
         };
-        let step = ImageConfig { cmd: Some(noted), ..state.config.clone() };
-        if self.cached(state, &step).await? {
-            return Ok(());
-        }
-        let container = self.container(state, words.clone(), &arguments).await?;
-        self.say(format!(" ---> Running in {}\n", short(&container))).await?;
-        let code = self.execute(&container).await?;
-        if code != 0 {
-            let message = format!("The command '{}' returned a non-zero code: {code}", words.join(" "));
-            return Err(BuildFailure { error: EngineError::invalid(message), code: Some(code) });
-        }
-        let (layers, consume) = (std::sync::Arc::clone(&self.builder.layers), self.request.remove);
-        let id = container.clone();
-        let layer = async move { layers.commit_rootfs(&id, consume).await.map(Some) };
-        self.keep(state, step, Some(container), layer).await?;
-        Ok(())
-    }
-
-    async fn container(
-        &mut self,
-        state: &State,
-        words: Vec<String>,
-        arguments: &[(String, String)],
-    ) -> Result<String, BuildFailure> {
-        let image = self.image_to_run(state).await?;
-        let invalid = |e| EngineError::invalid("Invalid configuration").because(e);
-        let mut config: ContainerConfig =
-            serde_json::to_value(&state.config).and_then(serde_json::from_value).map_err(invalid)?;
-        let env = config.env.get_or_insert_default();
-        env.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
-        config.image = Some(image);
-        config.cmd = Some(words);
-        // "None at all": the image's own must not stand before the command.
-        config.entrypoint = Some(vec![String::new()]);
-        config.healthcheck =
-            Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() });
-        config.attach_stdout = Some(true);
-        config.attach_stderr = Some(true);
-        let request = CreateRequest { config, host: self.request.host.clone(), ..CreateRequest::default() };
-        let created = self.builder.containers.create(request).await?;
-        self.left.push(created.id.clone());
-        for warning in created.warnings {
-            self.say(format!(" ---> [Warning] {warning}\n")).await?;
-        }
-        Ok(created.id)
-    }
-
-    /// Runs the container to its end, or to the build's.
-    async fn execute(&self, container: &str) -> Result<i32, BuildFailure> {
-        let containers = &self.builder.containers;
-        let output = AttachRequest { stdin: false, stdout: true, stderr: true };
-        let attachment = containers.attach(container, output).await?;
-        let waiting = containers.wait(container, WaitCondition::NextExit)?;
-        containers.start(container).await?;
-        let relay = async {
-            let Some(mut streams) = attachment.connected().await else { return };
-            while let Some(frame) = streams.output.next().await {
-                let Ok(frame) = frame else { break };
-                let text = String::from_utf8_lossy(&frame.data).into_owned();
-                let progress = match frame.stream {
-                    StreamKind::Stdout => Progress::Output(text),
-                    StreamKind::Stderr => Progress::Error(text),
-                };
-                // A client that left is noticed below.
-                if self.output.send(progress).await.is_err() {
-                    break;
-                }
+        let mut content = format!(
+            "RUN {words:?} {counted:?} {:?} {:?} {:?} {network:?} {script:?} {:?}",
+            self.state.config.env, self.state.config.working_dir, self.state.config.user, self.build.request.host.network_mode
+        );
+        for mount in mounts {
+            content.push_str(&format!(" {mount:?}"));
+            // What is in a secret, a cache or an agent does not count; the files of others do.
+            if let MountKind::Bind { from, source, .. } = &mount.kind {
+                let hash = self.hash_of(from.as_deref(), source).await?;
+                content.push_str(&hash);
             }
-        };
-        let ended = async {
-            let ((), waited) = tokio::join!(relay, waiting.done());
-            waited
-        };
-        tokio::select! {
-            () = self.cancelled() => Err(Self::gone()),
-            waited = ended => match waited.error {
-                Some(error) => Err(EngineError::system(error).into()),
-                None => Ok(waited.exit_code),
-            },
         }
+        Ok(StepKey {
+            created_by: format!("RUN {} # buildkit", noted.join(" ")),
+            noted: ImageConfig { cmd: Some(noted), ..self.state.config.clone() },
+            content,
+            ..StepKey::default()
+        })
     }
 }
 
-/// A script, or a command that reads documents, as one text for the shell.
+/// A script, or a command that reads documents, as one text for the shell; or a script that names its own
+/// interpreter, with its file's name.
 fn with_documents(
     line: &CommandLine,
-    heredocs: &[super::dockerfile::Heredoc],
-) -> Result<CommandLine, EngineError> {
+    heredocs: &[Heredoc],
+) -> Result<(CommandLine, Option<(String, String)>), EngineError> {
+    if heredocs.is_empty() {
+        return Ok((line.clone(), None));
+    }
     if !line.shell {
         return Err(EngineError::invalid("a here-document cannot be used with RUN in exec form"));
     }
@@ -133,12 +115,9 @@ fn with_documents(
         && alone == only.name
     {
         if only.content.starts_with("#!") {
-            return Err(EngineError::invalid(
-                "a here-document that names its own interpreter requires BuildKit, which this engine does not \
-                 serve yet; the classic builder cannot do it",
-            ));
+            return Ok((line.clone(), Some((only.name.clone(), only.content.clone()))));
         }
-        return Ok(CommandLine { words: vec![only.content.clone()], shell: true });
+        return Ok((CommandLine { words: vec![only.content.clone()], shell: true }, None));
     }
     let mut script = text;
     script.push('\n');
@@ -147,7 +126,7 @@ fn with_documents(
         script.push_str(&heredoc.name);
         script.push('\n');
     }
-    Ok(CommandLine { words: vec![script], shell: true })
+    Ok((CommandLine { words: vec![script], shell: true }, None))
 }
 
 /// `/bin/sh -c #(nop) `: how a step that runs nothing is noted.

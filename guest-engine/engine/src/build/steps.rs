@@ -2,7 +2,7 @@
 
 use super::{
     expand::{Lookup, document, word, words},
-    instruction::{Command, Transfer},
+    instruction::{Command, RunFlags, Transfer},
 };
 
 /// Replaces variables in those words of an instruction that may have some. Commands keep theirs: the shell
@@ -51,11 +51,19 @@ pub(crate) fn expanded(
                 from: transfer.from.clone(),
                 chown: option(&transfer.chown)?,
                 chmod: option(&transfer.chmod)?,
+                exclude: each(&transfer.exclude)?,
+                checksum: option(&transfer.checksum)?,
                 sources,
                 destination: one(&transfer.destination)?,
                 heredocs,
+                ..*transfer
             })
         }
+        Command::Run { command, flags, heredocs } => Command::Run {
+            command: command.clone(),
+            flags: RunFlags { mounts: each(&flags.mounts)?, ..flags.clone() },
+            heredocs: heredocs.clone(),
+        },
         other => other.clone(),
     })
 }

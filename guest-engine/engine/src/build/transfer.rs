@@ -2,14 +2,15 @@
 
 use super::{
     BuildFailure, blocking, context,
-    ignore::{glob, has_wildcards},
-    instruction::Transfer,
+    front::{Made, StepKey, Trouble},
+    ignore::{Ignore, glob, has_wildcards},
+    instruction::{Instruction, Transfer},
     owner,
+    placing::{Plan, place},
     run::noted,
     run_config::absolute,
-    stage::{Build, State},
+    stage::{Build, Source, Work},
     tree::{Kind, Tree, clean},
-    tree_tar::{Look, TreeWriter},
 };
 use crate::{
     error::{EngineError, Result},
@@ -17,42 +18,56 @@ use crate::{
     image::config::digest,
     ports::{LayerInfo, LayerStore, PathKind},
 };
-use std::{io::Write, sync::Arc};
-use tokio_util::io::SyncIoBridge;
-
-/// What waits for the unpacking side.
-const PIPE: usize = 256 * 1024;
+use std::{path::Path, sync::Arc};
 
 /// One thing to copy.
 #[derive(Clone, Debug)]
-struct Picked {
-    tree: Arc<Tree>,
-    /// As it was named: its last part is the file's name.
-    name: String,
-    /// The same without links.
-    path: String,
-    folder: bool,
-    /// `ADD` of an archive from the context: its content.
-    archive: Option<Arc<Tree>>,
-    hash: String,
+pub(super) struct Picked {
+    pub(super) tree: Arc<Tree>,
+    /// Where it goes below the destination, if that is a folder.
+    pub(super) name: String,
+    /// Without links.
+    pub(super) path: String,
+    pub(super) folder: bool,
+    /// `ADD` of an archive: its content.
+    pub(super) archive: Option<Arc<Tree>>,
+    pub(super) hash: String,
 }
 
-impl Build<'_> {
+/// How sources are looked for.
+#[derive(Clone, Debug)]
+struct Manner {
+    keyword: &'static str,
+    unpack: bool,
+    parents: bool,
+    exclude: Arc<Ignore>,
+    spool: std::path::PathBuf,
+}
+
+impl Work<'_> {
     pub(super) async fn transfer(
         &mut self,
-        state: &mut State,
         transfer: &Transfer,
+        instruction: &Instruction,
     ) -> Result<(), BuildFailure> {
         let keyword = if transfer.add { "ADD" } else { "COPY" };
         let mode = transfer.chmod.as_deref().map(octal).transpose()?;
+        let exclude = Arc::new(Ignore::parse(&transfer.exclude.join("\n")));
         let mut picked = Vec::new();
         for source in &transfer.sources {
-            picked.extend(self.pick(transfer, source, keyword).await?);
+            let manner = Manner {
+                keyword,
+                unpack: transfer.unpack.unwrap_or(transfer.add),
+                parents: transfer.parents,
+                exclude: Arc::clone(&exclude),
+                spool: self.build.spool_path(),
+            };
+            picked.extend(self.pick(transfer, source, manner).await?);
         }
         if picked.is_empty() {
             return Err(EngineError::invalid("No source files were specified").into());
         }
-        if picked.len() > 1 && !transfer.destination.ends_with('/') {
+        if picked.len() > 1 && !transfer.destination.ends_with('/') && !transfer.parents {
             return Err(EngineError::invalid(format!(
                 "When using {keyword} with more than one source file, the destination must be a directory and \
                  end with a /"
@@ -71,97 +86,184 @@ impl Build<'_> {
             [only] => only.clone(),
             several => digest(several.join(",").as_bytes()).replacen("sha256", "multi", 1),
         };
-        let comment = format!("{keyword} {flags}{hash} in {} ", transfer.destination);
-        let step = noted(&state.config, &comment, false);
-        if self.cached(state, &step).await? {
-            return Ok(());
-        }
-        let folder = state.config.working_dir.clone().unwrap_or_default();
+        let folder = self.state.config.working_dir.clone().unwrap_or_default();
         let mut destination = absolute(&folder, &transfer.destination);
-        if transfer.destination.ends_with('/') && destination != "/" {
+        if (transfer.destination.ends_with('/') || transfer.parents) && destination != "/" {
             destination.push('/');
         }
-        let plan = Plan { picked, destination, chown: transfer.chown.clone(), mode };
-        let layer = place(Arc::clone(&self.builder.layers), state.layers.clone(), plan);
-        self.keep(state, step, None, layer).await?;
-        Ok(())
+        let comment = format!("{keyword} {flags}{hash} in {} ", transfer.destination);
+        let key = StepKey {
+            noted: noted(&self.state.config, &comment, false),
+            created_by: format!("{} # buildkit", instruction.text),
+            content: format!("{keyword} {flags}{hash} {destination} {}", transfer.parents),
+            link: transfer.link,
+            transfer: true,
+        };
+        if self.found(&key).await? {
+            return Ok(());
+        }
+        let layers = if transfer.link { Vec::new() } else { self.state.layers.clone() };
+        let plan = Plan { picked, destination, owner: self.owner(transfer).await?, mode, exclude };
+        let layer = place(Arc::clone(&self.build.builder.layers), layers, plan).await?;
+        self.keep(key, Made { layer: Some(layer), container: None }).await
     }
 
-    async fn pick(&mut self, transfer: &Transfer, source: &str, keyword: &str) -> Result<Vec<Picked>> {
+    /// `--chown`: names mean what they mean in the stage.
+    async fn owner(&self, transfer: &Transfer) -> Result<Option<(u32, u32)>> {
+        let Some(spec) = &transfer.chown else { return Ok(None) };
+        if let Ok(numbers) = owner::parse(spec, "", "") {
+            return Ok(Some(numbers));
+        }
+        let (store, id) = (&self.build.builder.layers, random_id()?);
+        store.create_rootfs(&id, &self.state.layers).await?;
+        let read = async {
+            store.mount_rootfs(&id).await?;
+            let text =
+                |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+            let passwd = text(store.read_file(&id, "/etc/passwd").await?);
+            let group = text(store.read_file(&id, "/etc/group").await?);
+            owner::parse(spec, &passwd, &group).map_err(EngineError::invalid)
+        }
+        .await;
+        discard(&**store, &id).await;
+        read.map(Some)
+    }
+
+    async fn pick(
+        &self,
+        transfer: &Transfer,
+        source: &str,
+        manner: Manner,
+    ) -> Result<Vec<Picked>, BuildFailure> {
         if let Some(name) = source.strip_prefix("<<") {
             let name: String =
                 name.trim_start_matches('-').chars().filter(|c| !matches!(c, '\'' | '"')).collect();
             let Some(heredoc) = transfer.heredocs.iter().find(|heredoc| heredoc.name == name) else {
-                return Err(EngineError::invalid(format!("{source}: no such here-document")));
+                return Err(EngineError::invalid(format!("{source}: no such here-document")).into());
             };
-            return self.document(&heredoc.name, heredoc.content.clone()).await;
+            let (content, manner) = (heredoc.content.clone(), Manner { unpack: false, ..manner });
+            let tree = self.one_file(&name, content.into_bytes()).await?;
+            return self.picked_from(tree, name, manner, false).await;
         }
         if transfer.add && (source.starts_with("http://") || source.starts_with("https://")) {
             return Err(EngineError::not_implemented(format!(
                 "ADD {source}: this engine does not download files while building yet; fetch it in a RUN step \
                  or put it into the context"
-            )));
+            ))
+            .into());
         }
-        if transfer.add && (source.starts_with("git@") || source.starts_with("git://")) {
+        if transfer.add && ["git@", "git://", "ssh://"].iter().any(|start| source.starts_with(start)) {
             return Err(EngineError::not_implemented(format!(
-                "ADD {source}: git repositories require BuildKit"
-            )));
+                "ADD {source}: this engine does not fetch git repositories; fetch it in a RUN step or put it \
+                 into the context"
+            ))
+            .into());
         }
-        let (tree, source) = match &transfer.from {
-            Some(from) => self.other_tree(from, source).await?,
-            None => (Arc::clone(&self.context), source.to_owned()),
+        let Some(from) = &transfer.from else {
+            let tree = self.build.front.context(self.build).await?;
+            return self.picked_from(tree, source.to_owned(), manner, true).await;
         };
-        let (add, keyword) = (transfer.add, keyword.to_owned());
-        let spool = self.spool_path()?;
-        blocking(move || pick_from(&tree, &source, add, &keyword, &spool)).await
+        let (tree, source) = match self.source_of(from).await? {
+            Source::Files(tree) => (tree, source.to_owned()),
+            // Names with their folders need all of these.
+            Source::Layers(layers) if manner.parents => {
+                (self.build.files_of(&layers, "").await?.0, source.to_owned())
+            }
+            Source::Layers(layers) => self.build.sources_of(&layers, source).await.map_err(|error| {
+                if error.kind() == crate::ErrorKind::NotFound {
+                    let trouble = Trouble::NoSource { keyword: manner.keyword, path: source, context: false };
+                    return self.build.front.trouble(trouble);
+                }
+                error
+            })?,
+        };
+        self.picked_from(tree, source, manner, false).await
     }
 
-    /// A file that stands in the Dockerfile itself.
-    async fn document(&mut self, name: &str, content: String) -> Result<Vec<Picked>> {
-        let (path, name) = (self.spool_path()?, name.to_owned());
+    async fn picked_from(
+        &self,
+        tree: Arc<Tree>,
+        source: String,
+        manner: Manner,
+        context: bool,
+    ) -> Result<Vec<Picked>, BuildFailure> {
+        let (keyword, path) = (manner.keyword, clean(&source));
+        let picked = blocking(move || pick_from(&tree, &source, &manner)).await?;
+        picked.ok_or_else(|| {
+            self.build.front.trouble(Trouble::NoSource { keyword, path: &path, context }).into()
+        })
+    }
+
+    /// A file that stands in the Dockerfile itself, or was downloaded.
+    async fn one_file(&self, name: &str, content: Vec<u8>) -> Result<Arc<Tree>> {
+        let (path, name) = (self.build.spool_path(), name.to_owned());
         blocking(move || {
             let failed = |e: std::io::Error| EngineError::system("Could not keep a here-document").because(e);
             let mut tar = tar::Builder::new(Vec::new());
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o644);
             header.set_size(content.len() as u64);
-            tar.append_data(&mut header, &name, content.as_bytes()).map_err(failed)?;
+            tar.append_data(&mut header, &name, content.as_slice()).map_err(failed)?;
             let bytes = tar.into_inner().map_err(failed)?;
-            let tree = Arc::new(Tree::open(context::spool(bytes.as_slice(), &path)?)?);
-            pick_from(&tree, &name, false, "COPY", &path)
+            Ok(Arc::new(Tree::open(context::spool(bytes.as_slice(), &path)?)?))
         })
         .await
     }
 
-    /// Files of another stage or image, as far as `source` needs them.
-    async fn other_tree(&mut self, from: &str, source: &str) -> Result<(Arc<Tree>, String)> {
-        let layers = self.layers_of(from).await?;
+    /// A hash of the files that a bind mount shows.
+    pub(super) async fn hash_of(&self, from: Option<&str>, source: &str) -> Result<String, BuildFailure> {
+        let tree = match from {
+            None => self.build.front.context(self.build).await?,
+            Some(from) => match self.source_of(from).await? {
+                Source::Files(tree) => tree,
+                // Layers are named by their content.
+                Source::Layers(layers) => return Ok(layers.join(" ")),
+            },
+        };
+        let source = source.to_owned();
+        Ok(blocking(move || tree.checksum(&tree.resolve(&source).unwrap_or_default(), &Ignore::default())).await?)
+    }
+}
+
+impl Build<'_> {
+    /// Files of other layers, as far as `source` needs them, and what is then to be looked for.
+    async fn sources_of(&self, layers: &[String], source: &str) -> Result<(Arc<Tree>, String)> {
         // Up to the first wildcard; the rest is looked for in what comes.
         let source = clean(source);
         let plain: Vec<&str> = source.split('/').take_while(|part| !has_wildcards(part)).collect();
         let base = plain.join("/");
         let rest = source[base.len()..].trim_start_matches('/').to_owned();
-        let (store, id, path) = (Arc::clone(&self.builder.layers), random_id()?, self.spool_path()?);
-        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path);
+        let (tree, kind) = self.files_of(layers, &base).await?;
+        let name = base.rsplit('/').next().unwrap_or_default().to_owned();
+        let source = match kind {
+            Some(PathKind::File) => name,
+            _ if rest.is_empty() => ".".to_owned(),
+            _ => rest,
+        };
+        Ok((tree, source))
+    }
+
+    /// What is at `path` in a stack of layers.
+    pub(super) async fn files_of(
+        &self,
+        layers: &[String],
+        path: &str,
+    ) -> Result<(Arc<Tree>, Option<PathKind>)> {
+        let (store, id, spool) = (Arc::clone(&self.builder.layers), random_id()?, self.spool_path());
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&spool);
         let file =
             file.map_err(|e| EngineError::system("Could not keep files of another stage").because(e))?;
         let copy = file.try_clone().map_err(|e| EngineError::system("Could not keep files").because(e))?;
-        store.create_rootfs(&id, &layers).await?;
+        store.create_rootfs(&id, layers).await?;
         let packed = async {
             store.mount_rootfs(&id).await?;
-            let located = store.locate(&id, &base).await?;
-            store.pack_path(&id, &base, copy).await?;
+            let located = store.locate(&id, path).await?;
+            store.pack_path(&id, path, copy).await?;
             Ok::<_, EngineError>(located.kind)
         }
         .await;
         discard(&*store, &id).await;
-        let failed = |error: EngineError| match error.kind() {
-            crate::ErrorKind::NotFound => {
-                EngineError::invalid(format!("COPY failed: stat {base}: file does not exist"))
-            }
-            _ => error,
-        };
-        let kind = packed.map_err(failed)?;
+        let kind = packed?;
         let tree = blocking(move || {
             let mut file = file;
             std::io::Seek::rewind(&mut file)
@@ -169,59 +271,22 @@ impl Build<'_> {
             Tree::open(file)
         })
         .await?;
-        let name = base.rsplit('/').next().unwrap_or_default().to_owned();
-        let source = match kind {
-            Some(PathKind::File) => name,
-            _ if rest.is_empty() => ".".to_owned(),
-            _ => rest,
-        };
-        Ok((Arc::new(tree), source))
+        Ok((Arc::new(tree), kind))
     }
 }
 
-struct Plan {
-    picked: Vec<Picked>,
-    destination: String,
-    chown: Option<String>,
-    mode: Option<u32>,
-}
-
-/// Makes a layer over `layers` with the files.
-async fn place(store: Arc<dyn LayerStore>, layers: Vec<String>, plan: Plan) -> Result<Option<LayerInfo>> {
-    let id = random_id()?;
-    store.create_rootfs(&id, &layers).await?;
-    let made = async {
-        store.mount_rootfs(&id).await?;
-        let owner = match &plan.chown {
-            None => (0, 0),
-            Some(spec) => {
-                let text =
-                    |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
-                let passwd = text(store.read_file(&id, "/etc/passwd").await?);
-                let group = text(store.read_file(&id, "/etc/group").await?);
-                owner::parse(spec, &passwd, &group).map_err(EngineError::invalid)?
-            }
-        };
-        let located = store.locate(&id, &plan.destination).await?;
-        let look = Look { owner, mode: plan.mode };
-        let target =
-            Target { path: located.path, kind: located.kind, slash: plan.destination.ends_with('/') };
-        let (write, read) = tokio::io::duplex(PIPE);
-        let (picked, chown) = (plan.picked, plan.chown.is_some());
-        let writing = blocking(move || {
-            let to = std::io::BufWriter::with_capacity(PIPE, SyncIoBridge::new(write));
-            write_all(&picked, &target, look, chown, to)
-                .map_err(|e| EngineError::invalid("Could not read what is to be copied").because(e))
-        });
-        let (written, unpacked) = tokio::join!(writing, store.unpack_into(&id, Box::new(read)));
-        // When unpacking fails, writing fails as well, for want of a reader.
-        unpacked?;
-        written?;
-        store.commit_rootfs(&id, true).await.map(Some)
-    }
-    .await;
-    discard(&*store, &id).await;
-    made
+/// A layer that is nothing but these files.
+pub(super) async fn layer_of(build: &Build<'_>, tree: &Arc<Tree>) -> Result<LayerInfo> {
+    let picked = vec![Picked {
+        tree: Arc::clone(tree),
+        name: String::new(),
+        path: String::new(),
+        folder: true,
+        archive: None,
+        hash: String::new(),
+    }];
+    let plan = Plan { picked, destination: "/".to_owned(), owner: None, mode: None, exclude: Arc::default() };
+    place(Arc::clone(&build.builder.layers), Vec::new(), plan).await
 }
 
 /// A stage's working root filesystem, gone again. What is left is removed at the next start.
@@ -231,95 +296,60 @@ pub(super) async fn discard(store: &dyn LayerStore, id: &str) {
     }
 }
 
-struct Target {
-    path: String,
-    kind: Option<PathKind>,
-    /// Written with a slash at its end: a folder, whatever is there.
-    slash: bool,
-}
-
-fn write_all(
-    picked: &[Picked],
-    target: &Target,
-    look: Look,
-    chown: bool,
-    to: impl Write,
-) -> std::io::Result<()> {
-    let mut writer = TreeWriter::new(to, look);
-    let mut made = target.kind == Some(PathKind::Folder);
-    let base = target.path.trim_end_matches('/');
-    for one in picked {
-        let into_folder = one.folder || one.archive.is_some();
-        if into_folder && target.kind == Some(PathKind::File) {
-            return Err(std::io::Error::other(format!("{} is not a directory", target.path)));
-        }
-        if !made && (into_folder || target.slash) {
-            writer.folder(base, 0o755)?;
-            made = true;
-        }
-        if let Some(archive) = &one.archive {
-            for (path, node) in archive.below("") {
-                writer.copy(archive, node, &format!("{base}/{path}"))?;
-            }
-        } else if one.folder {
-            if chown && target.kind.is_none() && base.is_empty() {
-                continue;
-            }
-            for (path, node) in one.tree.below(&one.path) {
-                writer.copy(&one.tree, node, &format!("{base}/{path}"))?;
-            }
-        } else if let Some(node) = one.tree.get(&one.path) {
-            let in_folder = target.slash || target.kind == Some(PathKind::Folder);
-            let name = one.name.rsplit('/').next().unwrap_or_default();
-            let path = if in_folder { format!("{base}/{name}") } else { target.path.clone() };
-            writer.copy(&one.tree, node, &path)?;
-        }
-    }
-    writer.finish()
-}
-
-fn pick_from(
-    tree: &Arc<Tree>,
-    source: &str,
-    add: bool,
-    keyword: &str,
-    spool: &std::path::Path,
-) -> Result<Vec<Picked>> {
-    let missing = || {
-        EngineError::invalid(format!(
-            "{keyword} failed: file not found in build context or excluded by .dockerignore: stat {}: file does \
-             not exist",
-            clean(source)
-        ))
-    };
+/// `None` when a source without wildcards is not there.
+fn pick_from(tree: &Arc<Tree>, source: &str, manner: &Manner) -> Result<Option<Vec<Picked>>> {
+    // `a/./b/c` with `--parents` keeps `b/c`.
+    let pivot = source.find("/./").filter(|_| manner.parents).map(|at| clean(&source[..at]));
     let source = clean(source);
+    let name_of = |path: &str| {
+        if !manner.parents {
+            return path.rsplit('/').next().unwrap_or_default().to_owned();
+        }
+        let below = pivot.as_ref().and_then(|pivot| path.strip_prefix(&format!("{pivot}/")));
+        below.unwrap_or(path).to_owned()
+    };
     if !has_wildcards(&source) {
-        let path = tree.resolve(&source).ok_or_else(missing)?;
-        return Ok(vec![one(tree, &source, path, add, spool)?]);
+        let Some(path) = tree.resolve(&source) else { return Ok(None) };
+        return Ok(Some(vec![one(tree, name_of(&source), path, manner, &manner.spool)?]));
     }
     let pattern: Vec<&str> = source.split('/').collect();
-    let matching: Vec<String> = tree
-        .paths()
-        .filter(|path| {
-            let parts: Vec<&str> = path.split('/').collect();
-            parts.len() == pattern.len() && pattern.iter().zip(parts).all(|(wanted, part)| glob(wanted, part))
-        })
-        .map(str::to_owned)
-        .collect();
     let mut picked = Vec::new();
-    for (number, name) in matching.into_iter().enumerate() {
-        let path = tree.resolve(&name).ok_or_else(missing)?;
-        picked.push(one(tree, &name, path, add, &spool.with_extension(number.to_string()))?);
+    for (number, found) in tree.paths().filter(|path| matches(&pattern, path)).enumerate() {
+        let Some(path) = tree.resolve(found) else { return Ok(None) };
+        let spool = manner.spool.with_extension(number.to_string());
+        let one = one(tree, name_of(found), path, manner, &spool)?;
+        if !(manner.exclude.matches(&one.name) && !one.folder) {
+            picked.push(one);
+        }
     }
-    Ok(picked)
+    Ok(Some(picked))
 }
 
-fn one(tree: &Arc<Tree>, name: &str, path: String, add: bool, spool: &std::path::Path) -> Result<Picked> {
+fn matches(pattern: &[&str], path: &str) -> bool {
+    fn parts(pattern: &[&str], path: &[&str]) -> bool {
+        match (pattern, path) {
+            ([], []) => true,
+            (["**", rest @ ..], _) => (0..=path.len()).any(|skip| parts(rest, &path[skip..])),
+            ([wanted, rest @ ..], [part, more @ ..]) => glob(wanted, part) && parts(rest, more),
+            _ => false,
+        }
+    }
+    parts(pattern, &path.split('/').collect::<Vec<_>>())
+}
+
+fn one(tree: &Arc<Tree>, mut name: String, path: String, manner: &Manner, spool: &Path) -> Result<Picked> {
     let node = tree.get(&path);
     let folder = node.is_none_or(|node| node.kind == Kind::Folder);
-    let hash = tree.checksum(&path)?;
+    if folder && !manner.parents {
+        name.clear();
+    }
+    let mut hash = tree.checksum(&path, &manner.exclude)?;
+    if !folder || manner.parents {
+        // What a file is called is part of what is copied: the destination may be a folder.
+        hash = digest(format!("{name} {hash}").as_bytes()).split_off("sha256:".len());
+    }
     let mut archive = None;
-    if let (true, Some(Kind::File { offset, length })) = (add, node.map(|node| &node.kind)) {
+    if let (true, Some(Kind::File { offset, length })) = (manner.unpack, node.map(|node| &node.kind)) {
         let failed = |e: std::io::Error| EngineError::invalid(format!("ADD {name}")).because(e);
         if context::is_archive(tree.content(*offset, *length)).map_err(failed)? {
             let unpacked = context::spool(tree.content(*offset, *length), &spool.with_extension("add"))?;
@@ -327,14 +357,7 @@ fn one(tree: &Arc<Tree>, name: &str, path: String, add: bool, spool: &std::path:
         }
     }
     let kind = if folder { "dir" } else { "file" };
-    Ok(Picked {
-        tree: Arc::clone(tree),
-        name: name.to_owned(),
-        path,
-        folder,
-        archive,
-        hash: format!("{kind}:{hash}"),
-    })
+    Ok(Picked { tree: Arc::clone(tree), name, path, folder, archive, hash: format!("{kind}:{hash}") })
 }
 
 fn octal(text: &str) -> Result<u32> {

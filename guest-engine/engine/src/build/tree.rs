@@ -1,6 +1,7 @@
 //! Files to copy from: an archive on disk with its index in memory. Never unpacked, so neither its names nor
 //! its links can reach anything of this machine.
 
+use super::ignore::Ignore;
 use crate::error::{EngineError, Result};
 use sha2::{Digest, Sha256};
 use std::{
@@ -184,13 +185,14 @@ impl Tree {
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// A hash of what copying `path` copies: names, modes, attributes and contents, but not times. Blocking.
-    pub(crate) fn checksum(&self, path: &str) -> Result<String> {
+    /// A hash of what copying `path` without `exclude` copies: names, modes, attributes and contents, but not
+    /// times. Blocking.
+    pub(crate) fn checksum(&self, path: &str, exclude: &Ignore) -> Result<String> {
         let mut hash = Sha256::new();
         if let Some(node) = self.nodes.get(path) {
             self.add(&mut hash, "", node)?;
             if node.kind == Kind::Folder {
-                for (name, node) in self.below(path) {
+                for (name, node) in self.below(path).filter(|(name, _)| !exclude.matches(name)) {
                     self.add(&mut hash, name, node)?;
                 }
             }
@@ -358,7 +360,7 @@ mod tests {
     #[test]
     fn checksums_know_names_and_contents() {
         let one = tree(&[("d/a", "x"), ("e/a", "x"), ("f/b", "x"), ("g/a", "y")]);
-        let sum = |path: &str| one.checksum(path).unwrap();
+        let sum = |path: &str| one.checksum(path, &Ignore::default()).unwrap();
         assert_eq!(sum("d"), sum("e"));
         assert_ne!(sum("d"), sum("f"));
         assert_ne!(sum("d"), sum("g"));

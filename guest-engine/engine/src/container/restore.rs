@@ -94,6 +94,10 @@ async fn strays(shared: &Shared, owned: &HashSet<String>) -> (Vec<String>, Vec<S
 
 async fn sweep(shared: Arc<Shared>, (rootfs, sandboxes): (Vec<String>, Vec<String>)) {
     for id in rootfs {
+        // A step of a build may have outlived the engine that ran it.
+        if let Err(error) = shared.runtime.delete(&id).await {
+            tracing::warn!(%error, id, "Leftover process stays");
+        }
         if let Err(error) = shared.layers.remove_rootfs(&id).await {
             tracing::warn!(%error, id, "Leftover root filesystem stays");
         }

@@ -89,38 +89,8 @@ impl Actor {
 
     async fn launch(&mut self) -> Result<Arc<dyn Task>> {
         let shared = self.shared.clone();
-        let id = self.record.id.clone();
-        let rootfs = shared.layers.mount_rootfs(&id).await?;
-        let mode = NetworkMode::parse(self.record.host.network_mode.as_deref().unwrap_or_default())?;
-        let mode = shared.owner_of_network(&mode)?;
-        let hostname = self.record.hostname();
-        let joined = shared.networks.join(self.record.guest(&hostname), &mode).await?;
-        self.record.attached = joined.endpoints;
+        let bundle = shared.bundle(&mut self.record).await?;
         self.publish().await?;
-        let network = joined.sandbox.map_or(Namespace::Host, Namespace::Join);
-
-        let folder = shared.folder(&id);
-        let etc = match &mode {
-            // Who shares a network shares its names.
-            NetworkMode::Container(other) => shared.folder(other),
-            _ => {
-                shared.write_etc_files(&self.record, &folder).await?;
-                folder.clone()
-            }
-        };
-        make_bind_sources(&self.record).await?;
-        let sources = shared.mount_volumes(&self.record).await?;
-        let spec = shared.specification(&self.record, &rootfs, &etc, network, sources).await?;
-        let size = self.record.host.console_size.as_deref().and_then(console_size);
-        let bundle = Bundle {
-            id: id.clone(),
-            seccomp: seccomp_policy(&self.record, &spec).await?,
-            spec,
-            stdin: self.record.config.open_stdin.unwrap_or(false),
-            stdin_once: self.record.config.stdin_once.unwrap_or(false),
-            log: driver::plan(&self.record, &folder)?,
-            terminal_size: size.filter(|_| self.record.terminal()),
-        };
         let task = shared.runtime.create(bundle).await.map_err(start_failed)?;
         for waiter in std::mem::take(&mut self.waiters) {
             if !waiter.is_gone() {
@@ -134,6 +104,42 @@ impl Actor {
 }
 
 impl Shared {
+    /// Mounts the root filesystem, joins the network and says what is to run. What that leaves is taken back
+    /// by whoever asked, also after a failure.
+    pub(super) async fn bundle(&self, record: &mut Record) -> Result<Bundle> {
+        let id = record.id.clone();
+        let rootfs = self.layers.mount_rootfs(&id).await?;
+        let mode = NetworkMode::parse(record.host.network_mode.as_deref().unwrap_or_default())?;
+        let mode = self.owner_of_network(&mode)?;
+        let hostname = record.hostname();
+        let joined = self.networks.join(record.guest(&hostname), &mode).await?;
+        record.attached = joined.endpoints;
+        let network = joined.sandbox.map_or(Namespace::Host, Namespace::Join);
+
+        let folder = self.folder(&id);
+        let etc = match &mode {
+            // Who shares a network shares its names.
+            NetworkMode::Container(other) => self.folder(other),
+            _ => {
+                self.write_etc_files(record, &folder).await?;
+                folder.clone()
+            }
+        };
+        make_bind_sources(record).await?;
+        let sources = self.mount_volumes(record).await?;
+        let spec = self.specification(record, &rootfs, &etc, network, sources).await?;
+        let size = record.host.console_size.as_deref().and_then(console_size);
+        Ok(Bundle {
+            id: id.clone(),
+            seccomp: seccomp_policy(record, &spec).await?,
+            spec,
+            stdin: record.config.open_stdin.unwrap_or(false),
+            stdin_once: record.config.stdin_once.unwrap_or(false),
+            log: driver::plan(record, &folder)?,
+            terminal_size: size.filter(|_| record.terminal()),
+        })
+    }
+
     /// Follows `container:` to the container that owns the namespace.
     fn owner_of_network(&self, mode: &NetworkMode) -> Result<NetworkMode> {
         let mut mode = mode.clone();
@@ -332,7 +338,7 @@ pub(super) fn console_size(size: &[usize]) -> Option<TerminalSize> {
 }
 
 /// Wraps the OCI runtime's sentence as moby does; what the user got wrong is a 400.
-fn start_failed(error: RuntimeError) -> EngineError {
+pub(super) fn start_failed(error: RuntimeError) -> EngineError {
     match error {
         RuntimeError::Start(text) => {
             // A runtime that words it like dockerd itself is passed on as it is.

@@ -1,0 +1,479 @@
+//! The classic builder's door, `POST /build`: stages in order, every step an image on its parent's, and the
+//! words of dockerd's builder for all of it. Steps are found again among the images; what a `RUN` runs in is
+//! a container like any other.
+
+use super::{
+    BuildFailure, Builder, Progress,
+    arguments::Arguments,
+    context,
+    dockerfile::Dockerfile,
+    front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
+    instruction::{Command, Instruction, Transfer},
+    plan::Plan,
+    stage::{Build, BuildRequest, State},
+    tree::Tree,
+};
+use crate::{
+    container::{CreateRequest, WaitCondition},
+    error::{EngineError, Result},
+    id::{random_id, short},
+    image::{Derived, Reference},
+    ports::{AttachRequest, StreamKind},
+};
+use async_trait::async_trait;
+use bollard_stubs::models::{ContainerConfig, HealthConfig};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug)]
+struct Classic {
+    output: mpsc::Sender<Progress>,
+    cancel: CancellationToken,
+    context: Arc<Tree>,
+    /// Steps that have begun, and all of them.
+    number: AtomicUsize,
+    total: usize,
+    containers: Mutex<Containers>,
+}
+
+#[derive(Debug, Default)]
+struct Containers {
+    /// That exist in what is said only, to be said gone.
+    unreal: Vec<String>,
+    /// That were made and are still there.
+    left: Vec<String>,
+}
+
+impl Builder {
+    /// Builds an image and says its id. Ends early when the receiver of `output` is dropped.
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        context: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+        output: mpsc::Sender<Progress>,
+    ) -> Result<String, BuildFailure> {
+        let names = names(&request.tags)?;
+        let cancel = CancellationToken::new();
+        let watcher = {
+            let (output, cancel) = (output.clone(), cancel.clone());
+            tokio::spawn(async move {
+                output.closed().await;
+                cancel.cancel();
+            })
+        };
+        // Layers of stages must not be swept from under a build.
+        let held = self.images.hold_layers().await;
+        let built = self.build_held(request, names, context, output, cancel).await;
+        watcher.abort();
+        drop(held);
+        if let Err(error) = self.images.sweep().await {
+            tracing::warn!(%error, "Layers that a build does not need are still there");
+        }
+        built
+    }
+
+    async fn build_held(
+        &self,
+        request: BuildRequest,
+        names: Vec<Reference>,
+        context: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+        output: mpsc::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> Result<String, BuildFailure> {
+        let workspace = self.workspace().await?;
+        let received = tokio::select! {
+            () = cancel.cancelled() => return Err(Build::gone()),
+            received = context::receive(&workspace, context, request.dockerfile.clone()) => received?,
+        };
+        let dockerfile = Dockerfile::parse(&received.dockerfile)?;
+        let mut arguments = Arguments::new(request.arguments.clone());
+        let mut plan = Plan::new(&dockerfile, &mut arguments, "")?;
+        only_classic(&plan)?;
+        if !request.target.is_empty() {
+            plan = Plan::new(&dockerfile, &mut arguments, &request.target).map_err(|_| {
+                let message = format!("failed to reach build target {} in Dockerfile", request.target);
+                EngineError::invalid(message)
+            })?;
+        }
+        if let Some(last) = plan.stages.last_mut() {
+            for (name, value) in &request.labels {
+                last.instructions.push(Instruction {
+                    lines: (0, 0),
+                    text: format!("LABEL {name}={value}"),
+                    // Values come as they are to be: nothing in them is replaced.
+                    command: Command::Label(vec![(quoted(name), quoted(value))]),
+                });
+            }
+        }
+        let steps = plan.stages.iter().map(|stage| stage.instructions.len()).sum::<usize>();
+        let front = Classic {
+            total: plan.meta.len() + steps,
+            number: AtomicUsize::new(0),
+            context: Arc::new(received.tree),
+            output,
+            cancel,
+            containers: Mutex::default(),
+        };
+        for instruction in &plan.meta {
+            front.say(front.announcement(&instruction.text)).await?;
+        }
+        let build = Build::new(self, &request, &front, plan, arguments, workspace);
+        let built = front.stages(&build).await;
+        if built.is_err() && front.output.is_closed() {
+            // dockerd keeps the container of a step that failed, for a look at it; not when nobody is there
+            // to look.
+            front.remove_containers(self).await;
+        }
+        let id = built?;
+        front.say(format!("Successfully built {}\n", short_image(&id))).await?;
+        for name in names {
+            let familiar = name.familiar();
+            self.images.give(name, &id).await?;
+            front.say(format!("Successfully tagged {familiar}\n")).await?;
+        }
+        Ok(id)
+    }
+}
+
+impl Classic {
+    async fn stages(&self, build: &Build<'_>) -> Result<String, BuildFailure> {
+        let mut last = None;
+        for index in 0..build.plan.stages.len() {
+            last.clone_from(&build.stage(index).await?.image);
+            if let Some(id) = &last {
+                self.send(Progress::Image(id.clone())).await?;
+            }
+        }
+        let unused = build.unused_arguments();
+        if !unused.is_empty() {
+            self.say(format!("[Warning] One or more build-args [{unused}] were not consumed\n")).await?;
+        }
+        last.ok_or_else(|| EngineError::invalid("No image was generated. Is your Dockerfile empty?").into())
+    }
+
+    fn announcement(&self, text: &str) -> String {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("Step {number}/{} : {text}\n", self.total)
+    }
+
+    async fn say(&self, text: String) -> Result<(), BuildFailure> {
+        self.send(Progress::Output(text)).await
+    }
+
+    async fn send(&self, progress: Progress) -> Result<(), BuildFailure> {
+        self.output.send(progress).await.map_err(|_| Build::gone())
+    }
+
+    fn containers<T>(&self, change: impl FnOnce(&mut Containers) -> T) -> T {
+        change(&mut self.containers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn remove_containers(&self, builder: &Builder) {
+        for id in self.containers(|containers| std::mem::take(&mut containers.left)) {
+            match builder.containers.remove(&id, true, true).await {
+                Ok(()) => self.containers(|containers| containers.unreal.push(id)),
+                Err(error) => tracing::warn!(%error, container = id, "A build's container stays"),
+            }
+        }
+        for id in self.containers(|containers| std::mem::take(&mut containers.unreal)) {
+            // Nobody listens any more, if it fails: the next step notices.
+            drop(self.say(format!(" ---> Removed intermediate container {}\n", short(&id))).await);
+        }
+    }
+
+    async fn container(
+        &self,
+        build: &Build<'_>,
+        state: &State,
+        process: Process,
+    ) -> Result<String, BuildFailure> {
+        let image = match &state.image {
+            Some(image) => image.clone(),
+            // Containers need an image, also on scratch.
+            None => {
+                let derived = Derived { config: state.config.clone(), ..Derived::default() };
+                build.builder.images.derive(derived, async { Ok(None) }).await?
+            }
+        };
+        let mut config = container_config(state, process)?;
+        config.image = Some(image);
+        let host = build.request.host.clone();
+        let request = CreateRequest { config, host, ..CreateRequest::default() };
+        let created = build.builder.containers.create(request).await?;
+        self.containers(|containers| containers.left.push(created.id.clone()));
+        for warning in created.warnings {
+            self.say(format!(" ---> [Warning] {warning}\n")).await?;
+        }
+        Ok(created.id)
+    }
+
+    /// Runs the container to its end, or to the build's.
+    async fn execute(&self, build: &Build<'_>, container: &str) -> Result<i32, BuildFailure> {
+        let containers = &build.builder.containers;
+        let output = AttachRequest { stdin: false, stdout: true, stderr: true };
+        let attachment = containers.attach(container, output).await?;
+        let waiting = containers.wait(container, WaitCondition::NextExit)?;
+        containers.start(container).await?;
+        let relay = async {
+            let Some(mut streams) = attachment.connected().await else { return };
+            while let Some(Ok(frame)) = streams.output.next().await {
+                let text = String::from_utf8_lossy(&frame.data).into_owned();
+                let progress = match frame.stream {
+                    StreamKind::Stdout => Progress::Output(text),
+                    StreamKind::Stderr => Progress::Error(text),
+                };
+                // A client that left is noticed below.
+                if self.output.send(progress).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let ended = async {
+            let ((), waited) = tokio::join!(relay, waiting.done());
+            waited
+        };
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(Build::gone()),
+            waited = ended => match waited.error {
+                Some(error) => Err(EngineError::system(error).into()),
+                None => Ok(waited.exit_code),
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Front for Classic {
+    async fn begin(&self, _build: &Build<'_>, step: &Step) -> Result<(), BuildFailure> {
+        match step.trigger {
+            Some(_) => Ok(()),
+            None => self.say(self.announcement(&step.text)).await,
+        }
+    }
+
+    async fn cached(&self, _step: &Step) -> Result<(), BuildFailure> {
+        self.say(" ---> Using cache\n".to_owned()).await
+    }
+
+    async fn end(
+        &self,
+        build: &Build<'_>,
+        step: &Step,
+        state: &State,
+        failure: Option<&BuildFailure>,
+    ) -> Result<(), BuildFailure> {
+        if step.trigger.is_some() {
+            return Ok(());
+        }
+        if build.request.force_remove || (build.request.remove && failure.is_none()) {
+            self.remove_containers(build.builder).await;
+        }
+        if failure.is_some() {
+            return Ok(());
+        }
+        let id = state.image.as_deref().map(short_image).unwrap_or_default();
+        self.say(format!(" ---> {id}\n")).await
+    }
+
+    async fn note(&self, _step: &Step, text: String) -> Result<(), BuildFailure> {
+        self.say(text).await
+    }
+
+    async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool> {
+        if state.fresh {
+            return Ok(false);
+        }
+        let images = &build.builder.images;
+        let Some(id) = images.find_step(state.image.as_deref(), &key.noted).await? else {
+            return Ok(false);
+        };
+        state.layers = images.get(&id).await?.layers;
+        state.image = Some(id);
+        Ok(true)
+    }
+
+    async fn keep(
+        &self,
+        build: &Build<'_>,
+        _step: &Step,
+        state: &mut State,
+        key: StepKey,
+        made: Made,
+    ) -> Result<(), BuildFailure> {
+        state.fresh = true;
+        if made.container.is_none() && !key.transfer {
+            // dockerd makes a container even for steps that run nothing, and says so.
+            let id = random_id()?;
+            self.say(format!(" ---> Running in {}\n", short(&id))).await?;
+            if build.request.remove || build.request.force_remove {
+                self.containers(|containers| containers.unreal.push(id));
+            }
+        }
+        let derived = Derived {
+            parent: state.image.clone(),
+            layers: state.layers.clone(),
+            config: state.config.clone(),
+            created_by: key.noted.cmd.as_deref().unwrap_or_default().join(" "),
+            step: key.noted,
+            container: made.container,
+            author: state.author.clone(),
+            comment: String::new(),
+            architecture: String::new(),
+        };
+        let images = &build.builder.images;
+        let id = images.derive(derived, async { Ok(made.layer) }).await?;
+        state.layers = images.get(&id).await?.layers;
+        state.image = Some(id);
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        build: &Build<'_>,
+        _step: &Step,
+        state: &State,
+        process: Process,
+    ) -> Result<Ran, BuildFailure> {
+        if process.script.is_some() {
+            return Err(needs_buildkit("a here-document that names its own interpreter").into());
+        }
+        let container = self.container(build, state, process).await?;
+        self.say(format!(" ---> Running in {}\n", short(&container))).await?;
+        let code = self.execute(build, &container).await?;
+        let mut made = Made::default();
+        if code == 0 {
+            let layer = build.builder.layers.commit_rootfs(&container, build.request.remove).await?;
+            made = Made { layer: Some(layer), container: Some(container) };
+        }
+        Ok(Ran { code, made })
+    }
+
+    async fn context(&self, _build: &Build<'_>) -> Result<Arc<Tree>, BuildFailure> {
+        Ok(Arc::clone(&self.context))
+    }
+
+    async fn named(&self, _build: &Build<'_>, _name: &str) -> Result<Option<Named>, BuildFailure> {
+        Ok(None)
+    }
+
+    fn trouble(&self, trouble: Trouble<'_>) -> EngineError {
+        EngineError::invalid(match trouble {
+            Trouble::Exit { words, code } => {
+                format!("The command '{}' returned a non-zero code: {code}", words.join(" "))
+            }
+            Trouble::NoSource { keyword, path, context: true } => format!(
+                "{keyword} failed: file not found in build context or excluded by .dockerignore: stat {path}: file \
+                 does not exist"
+            ),
+            Trouble::NoSource { keyword, path, context: false } => {
+                format!("{keyword} failed: stat {path}: file does not exist")
+            }
+        })
+    }
+
+    fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+}
+
+/// The configuration of what runs a command over a stage.
+pub(super) fn container_config(state: &State, process: Process) -> Result<ContainerConfig> {
+    let invalid = |e| EngineError::invalid("Invalid configuration").because(e);
+    let mut config: ContainerConfig =
+        serde_json::to_value(&state.config).and_then(serde_json::from_value).map_err(invalid)?;
+    let env = config.env.get_or_insert_default();
+    env.extend(process.arguments.iter().map(|(name, value)| format!("{name}={value}")));
+    config.cmd = Some(process.words);
+    // "None at all": the image's own must not stand before the command.
+    config.entrypoint = Some(vec![String::new()]);
+    config.healthcheck = Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() });
+    config.attach_stdout = Some(true);
+    config.attach_stderr = Some(true);
+    Ok(config)
+}
+
+/// Names for the image, each once.
+pub(super) fn names(tags: &[String]) -> Result<Vec<Reference>> {
+    let mut names = Vec::new();
+    for tag in tags {
+        let name: Reference = tag.parse::<Reference>()?;
+        if name.digest().is_some() {
+            return Err(EngineError::invalid("build tag cannot contain a digest"));
+        }
+        let name = name.or_latest();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Refuses what came with BuildKit, as dockerd's builder does.
+fn only_classic(plan: &Plan) -> Result<()> {
+    for instruction in plan.stages.iter().flat_map(|stage| &stage.instructions) {
+        let option = match &instruction.command {
+            Command::Run { flags, .. } if !flags.mounts.is_empty() => Some("mount"),
+            Command::Run { flags, .. } if flags.network.is_some() => Some("network"),
+            Command::Run { flags, .. } if flags.security.is_some() => Some("security"),
+            Command::Transfer(transfer) => newer_option(transfer),
+            _ => None,
+        };
+        if let Some(option) = option {
+            let error = needs_buildkit(&format!("the --{option} option"));
+            return Err(super::dockerfile::at_line(instruction.lines.0, error));
+        }
+    }
+    Ok(())
+}
+
+fn newer_option(transfer: &Transfer) -> Option<&'static str> {
+    match transfer {
+        Transfer { link: true, .. } => Some("link"),
+        Transfer { parents: true, .. } => Some("parents"),
+        Transfer { exclude, .. } if !exclude.is_empty() => Some("exclude"),
+        Transfer { checksum: Some(_), .. } => Some("checksum"),
+        Transfer { unpack: Some(_), .. } => Some("unpack"),
+        _ => None,
+    }
+}
+
+fn needs_buildkit(what: &str) -> EngineError {
+    EngineError::invalid(format!(
+        "{what} requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with \
+         BuildKit enabled"
+    ))
+}
+
+fn short_image(id: &str) -> &str {
+    short(id.strip_prefix("sha256:").unwrap_or(id))
+}
+
+/// In single quotes, so that nothing is replaced.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_with_buildkit_is_refused() {
+        for text in ["RUN --mount=type=cache,target=/x y", "COPY --link a b", "COPY --exclude=c a b"] {
+            let dockerfile = Dockerfile::parse(&format!("FROM scratch\n{text}")).unwrap();
+            let plan = Plan::new(&dockerfile, &mut Arguments::default(), "").unwrap();
+            let error = only_classic(&plan).unwrap_err().to_string();
+            assert!(error.starts_with("dockerfile parse error on line 2: the --"), "{error}");
+            assert!(error.contains("requires BuildKit"), "{error}");
+        }
+    }
+}

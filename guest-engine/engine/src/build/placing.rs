@@ -1,0 +1,106 @@
+//! Putting picked files where a `COPY` wants them: a layer with just these.
+
+use super::{
+    blocking,
+    ignore::Ignore,
+    transfer::{Picked, discard},
+    tree_tar::{Look, TreeWriter},
+};
+use crate::{
+    error::{EngineError, Result},
+    id::random_id,
+    ports::{LayerInfo, LayerStore, PathKind},
+};
+use std::{
+    io::{self, BufWriter, Write},
+    sync::Arc,
+};
+use tokio_util::io::SyncIoBridge;
+
+/// What waits for the unpacking side.
+const PIPE: usize = 256 * 1024;
+
+/// What goes where.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) picked: Vec<Picked>,
+    /// Absolute; with a slash at its end it is a folder, whatever is there.
+    pub(super) destination: String,
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) mode: Option<u32>,
+    pub(super) exclude: Arc<Ignore>,
+}
+
+/// Makes a layer over `layers` with the files.
+pub(super) async fn place(store: Arc<dyn LayerStore>, layers: Vec<String>, plan: Plan) -> Result<LayerInfo> {
+    let id = random_id()?;
+    store.create_rootfs(&id, &layers).await?;
+    let made = async {
+        store.mount_rootfs(&id).await?;
+        let located = store.locate(&id, &plan.destination).await?;
+        let target =
+            Target { path: located.path, kind: located.kind, slash: plan.destination.ends_with('/') };
+        let (write, read) = tokio::io::duplex(PIPE);
+        let writing = blocking(move || {
+            let to = BufWriter::with_capacity(PIPE, SyncIoBridge::new(write));
+            write_all(&plan, &target, to)
+                .map_err(|e| EngineError::invalid("Could not read what is to be copied").because(e))
+        });
+        let (written, unpacked) = tokio::join!(writing, store.unpack_into(&id, Box::new(read)));
+        // When unpacking fails, writing fails as well, for want of a reader.
+        unpacked?;
+        written?;
+        store.commit_rootfs(&id, true).await
+    }
+    .await;
+    discard(&*store, &id).await;
+    made
+}
+
+struct Target {
+    path: String,
+    kind: Option<PathKind>,
+    slash: bool,
+}
+
+fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
+    let mut writer =
+        TreeWriter::new(to, Look { owner: plan.owner.unwrap_or((0, 0)), mode: plan.mode });
+    let mut made = target.kind == Some(PathKind::Folder);
+    let base = target.path.trim_end_matches('/');
+    for one in &plan.picked {
+        let into_folder = one.folder || one.archive.is_some();
+        if into_folder && target.kind == Some(PathKind::File) {
+            return Err(io::Error::other(format!("{} is not a directory", target.path)));
+        }
+        if !made && (into_folder || target.slash) {
+            writer.folder(base, 0o755)?;
+            made = true;
+        }
+        if let Some(archive) = &one.archive {
+            for (path, node) in archive.below("") {
+                writer.copy(archive, node, &format!("{base}/{path}"))?;
+            }
+        } else if one.folder {
+            let mut base = base.to_owned();
+            // A folder keeps its name only with `--parents`.
+            if !one.name.is_empty() {
+                base = format!("{base}/{}", one.name);
+                match one.tree.get(&one.path) {
+                    Some(node) => writer.copy(&one.tree, node, &base)?,
+                    None => writer.folder(&base, 0o755)?,
+                }
+            }
+            for (path, node) in one.tree.below(&one.path) {
+                if !plan.exclude.matches(path) {
+                    writer.copy(&one.tree, node, &format!("{base}/{path}"))?;
+                }
+            }
+        } else if let Some(node) = one.tree.get(&one.path) {
+            let in_folder = target.slash || target.kind == Some(PathKind::Folder);
+            let path = if in_folder { format!("{base}/{}", one.name) } else { target.path.clone() };
+            writer.copy(&one.tree, node, &path)?;
+        }
+    }
+    writer.finish()
+}

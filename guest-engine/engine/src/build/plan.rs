@@ -1,0 +1,194 @@
+//! Which stages a build has, what each stands on, and which of them the target needs.
+
+use super::{
+    arguments::Arguments,
+    dockerfile::{Dockerfile, at_line},
+    expand::word,
+    instruction::{Command, Instruction, parse},
+    mount,
+};
+use crate::error::{EngineError, Result};
+
+/// A Dockerfile's stages up to the target.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// `ARG`s before the first stage.
+    pub(super) meta: Vec<Instruction>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) escape: char,
+}
+
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) name: Option<String>,
+    pub(super) base: Base,
+    /// As `FROM --platform` says it.
+    pub(super) platform: Option<String>,
+    /// `FROM` first.
+    pub(super) instructions: Vec<Instruction>,
+}
+
+/// What a stage begins as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    Scratch,
+    /// A stage before it.
+    Stage(usize),
+    Image(String),
+}
+
+impl Plan {
+    /// Groups a Dockerfile's instructions and evaluates what stands before the first stage. `target` is a
+    /// stage's name or number, or empty.
+    pub(super) fn new(dockerfile: &Dockerfile, arguments: &mut Arguments, target: &str) -> Result<Self> {
+        let escape = dockerfile.escape;
+        let (meta, groups) = grouped(parse(dockerfile)?)?;
+        for instruction in &meta {
+            let env = arguments.for_from();
+            let command = super::steps::expanded(&instruction.command, escape, env.as_slice())
+                .map_err(|error| at_line(instruction.lines.0, error))?;
+            if let Command::Arg(args) = command {
+                for (name, value) in args {
+                    arguments.declare_meta(&name, value);
+                }
+            }
+        }
+        let env = arguments.for_from();
+        let mut stages: Vec<Stage> = Vec::new();
+        for instructions in groups {
+            let Command::From { image, name, platform } = &instructions[0].command else { continue };
+            let expand = |text: &str| {
+                word(text, escape, env.as_slice()).map_err(|error| at_line(instructions[0].lines.0, error))
+            };
+            let image = expand(image)?;
+            let base = match image.as_str() {
+                "" => {
+                    let what = "base name should not be blank";
+                    return Err(at_line(instructions[0].lines.0, what));
+                }
+                "scratch" => Base::Scratch,
+                _ => match named(&stages, &image) {
+                    Some(stage) => Base::Stage(stage),
+                    None => Base::Image(image),
+                },
+            };
+            let platform = platform.as_deref().map(expand).transpose()?.filter(|text| !text.is_empty());
+            stages.push(Stage { name: name.clone(), base, platform, instructions });
+        }
+        let mut plan = Self { meta, stages, escape };
+        if !target.is_empty() {
+            let last = named(&plan.stages, target)
+                .or_else(|| target.parse().ok().filter(|index| *index < plan.stages.len()));
+            let Some(last) = last else {
+                return Err(EngineError::invalid(format!("target stage {target:?} could not be found")));
+            };
+            plan.stages.truncate(last + 1);
+        }
+        Ok(plan)
+    }
+
+    /// The last stage.
+    pub(super) fn target(&self) -> usize {
+        self.stages.len() - 1
+    }
+
+    /// A stage before `stage` that `--from` means, by name or number.
+    pub(super) fn from(&self, stage: usize, from: &str) -> Option<usize> {
+        let earlier = &self.stages[..stage];
+        named(earlier, from).or_else(|| from.parse().ok().filter(|index| *index < earlier.len()))
+    }
+
+    /// Whether the target needs the stage, by stage.
+    pub(super) fn needed(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.stages.len()];
+        needed[self.target()] = true;
+        // Dependencies lead backwards only.
+        for index in (0..self.stages.len()).rev() {
+            if needed[index] {
+                for other in self.dependencies(index) {
+                    needed[other] = true;
+                }
+            }
+        }
+        needed
+    }
+
+    fn dependencies(&self, index: usize) -> Vec<usize> {
+        let stage = &self.stages[index];
+        let mut found = Vec::new();
+        if let Base::Stage(base) = stage.base {
+            found.push(base);
+        }
+        for instruction in &stage.instructions {
+            match &instruction.command {
+                Command::Transfer(transfer) => {
+                    found.extend(transfer.from.as_deref().and_then(|from| self.from(index, from)));
+                }
+                Command::Run { flags, .. } => {
+                    let froms = flags.mounts.iter().filter_map(|mount| mount::from_of(mount));
+                    found.extend(froms.filter_map(|from| self.from(index, &from)));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// The last stage of that name.
+fn named(stages: &[Stage], name: &str) -> Option<usize> {
+    let lower = name.to_ascii_lowercase();
+    stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower))
+}
+
+/// `ARG`s before the first stage, and the stages.
+fn grouped(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Vec<Instruction>>)> {
+    let (mut meta, mut stages) = (Vec::new(), Vec::<Vec<Instruction>>::new());
+    if instructions.is_empty() {
+        return Err(EngineError::invalid("file with no instructions"));
+    }
+    for instruction in instructions {
+        match (&instruction.command, stages.last_mut()) {
+            (Command::From { .. }, _) => stages.push(vec![instruction]),
+            (Command::Arg(_), None) => meta.push(instruction),
+            (_, None) => return Err(at_line(instruction.lines.0, "no build stage in current context")),
+            (_, Some(stage)) => stage.push(instruction),
+        }
+    }
+    match stages.is_empty() {
+        true => Err(EngineError::invalid("no build stage in current context")),
+        false => Ok((meta, stages)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str, target: &str) -> Result<Plan> {
+        Plan::new(&Dockerfile::parse(text)?, &mut Arguments::default(), target)
+    }
+
+    #[test]
+    fn only_what_the_target_needs_is_needed() {
+        let text = "ARG B=base\nFROM scratch AS base\nFROM $B AS tool\nFROM scratch AS unused\nFROM x AS last\n\
+                    RUN --mount=from=tool,target=/t true\nFROM scratch AS after";
+        let plan = plan(text, "Last").unwrap();
+        assert_eq!(plan.needed(), [true, true, false, true]);
+        assert_eq!(plan.stages[1].base, Base::Stage(0));
+        assert_eq!(plan.stages[3].base, Base::Image("x".into()));
+        assert_eq!(plan.from(3, "1"), Some(1));
+        assert_eq!(plan.from(1, "1"), None, "a stage is not before itself");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        for (text, target, error) in [
+            ("FROM a AS b", "c", "target stage \"c\" could not be found"),
+            ("RUN x", "", "dockerfile parse error on line 1: no build stage in current context"),
+            ("FROM $NO", "", "dockerfile parse error on line 1: base name should not be blank"),
+        ] {
+            assert_eq!(plan(text, target).unwrap_err().to_string(), error);
+        }
+    }
+}
