@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"] // `json!` of objects with as many fields as Docker's HostConfig
 
+mod buildkit;
 pub mod config;
 pub mod host_facts;
 pub mod http;

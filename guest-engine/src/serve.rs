@@ -73,6 +73,7 @@ pub async fn serve(
     let listener = socket::bind(&options.socket, options.group.as_deref()).await?;
     let settings = Settings {
         data_root: options.data_root.clone(),
+        run_root: options.run_root.clone(),
         labels: options.labels.clone(),
         registries: RegistryOptions {
             insecure: options.insecure_registries.clone(),

@@ -6,12 +6,13 @@
 //!                                                   └ the rest: configuration only
 //!
 //!  `classic`: stages in order, each step an image without a name, as dockerd's builder makes them
-//!  `kit`:     what BuildKit's clients get: stages side by side, steps in a cache of their own, one image
+//!  `buildkit`: what BuildKit's clients get: stages side by side, steps in a cache of their own, one image
 //! ```
 //! Both are a [`front::Front`] to the same stages. Whatever a build needs besides lies in a folder of its own,
 //! which goes with it.
 
 mod arguments;
+pub mod buildkit;
 mod classic;
 mod commit;
 mod context;
@@ -49,6 +50,7 @@ use async_trait::async_trait;
 use std::{
     fmt::Debug,
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -95,25 +97,34 @@ pub struct Builder {
     layers: Arc<dyn LayerStore>,
     /// Folders of builds.
     root: PathBuf,
+    /// Memory, for what must not reach a disk.
+    secrets: PathBuf,
     source: OnceLock<Arc<dyn ImageSource>>,
+    mirrors: buildkit::Mirrors,
+    caches: buildkit::Caches,
 }
 
 impl Builder {
     /// Removes what builds left that a crash interrupted.
     pub async fn open(
         data_root: &Path,
+        run_root: &Path,
         images: Arc<Images>,
         containers: Containers,
         layers: Arc<dyn LayerStore>,
     ) -> Self {
-        let root = data_root.join("builds");
-        match tokio::fs::remove_dir_all(&root).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "Leftovers of builds stay");
+        let (root, secrets) = (data_root.join("builds"), run_root.join("builds"));
+        for folder in [&root, &secrets] {
+            match tokio::fs::remove_dir_all(folder).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "Leftovers of builds stay");
+                }
+                _ => {}
             }
-            _ => {}
         }
-        Self { images, containers, layers, root, source: OnceLock::new() }
+        let mirrors = buildkit::Mirrors::new(root.join("contexts"));
+        let caches = buildkit::Caches::new(data_root.join("build-caches"));
+        Self { images, containers, layers, root, secrets, source: OnceLock::new(), mirrors, caches }
     }
 
     /// Says where missing images come from; once.
@@ -123,12 +134,27 @@ impl Builder {
 
     /// Makes a folder that goes when the value does.
     async fn workspace(&self) -> Result<Workspace> {
-        let folder = self.root.join(random_id()?);
-        tokio::fs::create_dir_all(&folder)
-            .await
-            .map_err(|e| EngineError::system("Could not make a folder for the build").because(e))?;
-        Ok(Workspace(folder))
+        private_folder(&self.root).await
     }
+
+    /// The same in memory.
+    async fn secret_workspace(&self) -> Result<Workspace> {
+        private_folder(&self.secrets).await
+    }
+}
+
+async fn private_folder(parent: &Path) -> Result<Workspace> {
+    let folder = parent.join(random_id()?);
+    let made = folder.clone();
+    blocking(move || {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&made)
+            .map_err(|e| EngineError::system("Could not make a folder for the build").because(e))
+    })
+    .await?;
+    Ok(Workspace(folder))
 }
 
 /// A build's folder.

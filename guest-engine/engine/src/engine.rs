@@ -35,6 +35,8 @@ pub struct Engine {
 pub struct Settings {
     /// Everything that outlives a boot.
     pub data_root: PathBuf,
+    /// Memory: gone with the machine's power.
+    pub run_root: PathBuf,
     /// `key=value`, shown by `docker info`.
     pub labels: Vec<String>,
     pub registries: RegistryOptions,
@@ -81,7 +83,9 @@ impl Engine {
         .await?;
         images.set_users(Arc::new(containers.clone()));
         images.scrub().await?;
-        let builder = Builder::open(root, Arc::clone(&images), containers.clone(), ports.layers).await;
+        let builder =
+            Builder::open(root, &settings.run_root, Arc::clone(&images), containers.clone(), ports.layers)
+                .await;
         let system = System {
             id: engine_id(root).await?,
             host: settings.host,

@@ -4,9 +4,11 @@
 //! One mutex orders changes; the index is saved before it is published, so readers only ever see what is
 //! on disk. Layers are removed only by the sweep, which runs when nobody is adding any.
 
+pub mod build_steps;
 pub mod config;
 pub mod reference;
 
+mod assemble;
 pub(crate) mod derive;
 mod fetch;
 mod gzip;
@@ -24,6 +26,7 @@ mod store;
 mod sweep;
 mod tag;
 
+pub use assemble::Assembled;
 pub use derive::Derived;
 pub use history::HistoryItem;
 pub use list::{ImageFilters, ImageSummary};

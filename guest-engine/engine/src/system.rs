@@ -49,6 +49,13 @@ pub struct System {
     pub registry_mirrors: Vec<String>,
 }
 
+impl System {
+    /// The machine's processor in Go's words.
+    pub fn architecture(&self) -> &'static str {
+        crate::image::derive::machine_architecture()
+    }
+}
+
 /// Reads the engine's id, or makes it the first time.
 pub(crate) async fn engine_id(data_root: &Path) -> Result<String> {
     let file = data_root.join("engine-id.json");

@@ -303,6 +303,15 @@ impl LayerStore for OverlayLayers {
         blocking(move || commit::unpack_into(&rootfs.merged(&container), reader)).await
     }
 
+    async fn remove_stubs(&self, container: &str, paths: &[String]) -> Result<()> {
+        let (rootfs, container, paths) = (self.rootfs.clone(), name(container)?, paths.to_vec());
+        blocking(move || {
+            commit::remove_stubs(&rootfs.writable(&container), &paths)
+                .map_err(|error| system("Could not remove what mounts left", error))
+        })
+        .await
+    }
+
     async fn rootfs_ids(&self) -> Result<Vec<String>> {
         let rootfs = self.rootfs.clone();
         blocking(move || rootfs.ids().map_err(|error| system("Could not list the root filesystems", error)))

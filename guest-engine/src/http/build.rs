@@ -3,13 +3,17 @@
 
 use super::{
     error::{ApiError, Result},
+    filters::Filters,
     json_stream::{error_line, json_lines},
     query::Query,
     state::AppState,
 };
 use axum::{Json, Router, body::Body, extract::State, response::Response, routing::post};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits};
-use engine::build::{BuildFailure, BuildRequest, Progress};
+use engine::build::{
+    BuildFailure, BuildRequest, Progress,
+    buildkit::{PruneRequest, moment_before},
+};
 use futures_util::{StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -25,9 +29,29 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/build", post(build)).route("/build/prune", post(prune))
 }
 
-/// What the classic builder caches are images, which `docker image prune` removes.
-async fn prune() -> Json<Value> {
-    Json(json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))
+/// Removes what BuildKit's clients have cached; what the classic builder caches are images, which
+/// `docker image prune` removes.
+async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value>> {
+    let filters = Filters::from_query(&query, &["until", "unused-for", "id", "type"])?;
+    let mut request = PruneRequest {
+        all: query.flag("all"),
+        ids: filters.values("id").to_vec(),
+        kinds: filters.values("type").to_vec(),
+        ..PruneRequest::default()
+    };
+    for key in ["keep-storage", "reserved-space"] {
+        request.keep_bytes = query.number::<u64>(key)?.unwrap_or(request.keep_bytes);
+    }
+    for key in ["until", "unused-for"] {
+        if let Some(age) = filters.single(key)? {
+            request.unused_since = Some(moment_before(age)?);
+        }
+    }
+    let (removed, freed) = state.engine.builder.prune(&request).await?;
+    let ids: Vec<String> = removed.into_iter().map(|usage| usage.id).collect();
+    Ok(Json(
+        json!({ "CachesDeleted": if ids.is_empty() { Value::Null } else { json!(ids) }, "SpaceReclaimed": freed }),
+    ))
 }
 
 async fn build(State(state): State<AppState>, query: Query, body: Body) -> Result<Response> {
@@ -93,7 +117,7 @@ fn failure_line(failure: &BuildFailure) -> Value {
 fn request(query: &Query) -> Result<BuildRequest> {
     if query.text("version") == "2" {
         return Err(ApiError::not_implemented(
-            "BuildKit is not served by this engine yet; build with DOCKER_BUILDKIT=0",
+            "POST /build?version=2 is not served by this engine: BuildKit's clients use /grpc and /session",
         ));
     }
     if query.flag("squash") {
@@ -107,7 +131,8 @@ fn request(query: &Query) -> Result<BuildRequest> {
     }
     if !matches!(query.text("outputs"), "" | "[]" | "null") {
         return Err(ApiError::bad_request(
-            "--output requires BuildKit, which this engine does not serve yet",
+            "--output requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images \
+             with BuildKit enabled",
         ));
     }
     let force_remove = query.flag("forcerm");
@@ -127,6 +152,7 @@ fn request(query: &Query) -> Result<BuildRequest> {
         force_remove,
         platform: query.text("platform").to_owned(),
         host: host(query)?,
+        no_cache_stages: Vec::new(),
     })
 }
 
@@ -196,7 +222,7 @@ mod tests {
     #[test]
     fn a_failed_command_has_its_code() {
         let error = engine::EngineError::invalid("The command 'x' returned a non-zero code: 2");
-        let line = failure_line(&BuildFailure { error, code: Some(2) });
+        let line = failure_line(&BuildFailure { error, code: Some(2), lines: None });
         assert_eq!(line["errorDetail"]["code"], 2);
         assert_eq!(line["error"], "The command 'x' returned a non-zero code: 2");
     }

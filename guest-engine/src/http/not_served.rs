@@ -135,7 +135,10 @@ mod tests {
 
     #[test]
     fn missing_features_are_named_and_nonsense_is_not() {
-        assert_eq!(message(&Method::POST, "/session"), "POST /session is not supported by this engine yet");
+        assert_eq!(
+            message(&Method::GET, "/images/search"),
+            "GET /images/search is not supported by this engine yet"
+        );
         assert_eq!(
             message(&Method::POST, "/images/localhost:5000/a/b/push"),
             "POST /images/localhost:5000/a/b/push is not supported by this engine yet"

@@ -16,6 +16,7 @@ pub fn router(state: AppState) -> Router {
         .merge(super::exec::routes())
         .merge(super::networks::routes())
         .merge(super::volumes::routes())
+        .merge(crate::buildkit::routes(state.engine.clone()))
         .fallback(not_served)
         .method_not_allowed_fallback(not_served)
         .with_state(state)

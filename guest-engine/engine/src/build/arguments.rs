@@ -71,11 +71,6 @@ impl Arguments {
         self.declared.insert(name.to_owned(), default);
     }
 
-    /// A new stage has declared nothing.
-    pub(crate) fn leave_stage(&mut self) {
-        self.declared.clear();
-    }
-
     /// What `FROM` may use.
     pub(crate) fn for_from(&self) -> Vec<(String, String)> {
         let value = |name: &String, default: &Option<String>| match self.given.get(name) {

@@ -357,7 +357,7 @@ impl Front for Classic {
         Ok(Ran { code, made })
     }
 
-    async fn context(&self, _build: &Build<'_>) -> Result<Arc<Tree>, BuildFailure> {
+    async fn context(&self, _build: &Build<'_>, _step: &Step) -> Result<Arc<Tree>, BuildFailure> {
         Ok(Arc::clone(&self.context))
     }
 

@@ -9,9 +9,10 @@ use crate::{
 use bytes::Bytes;
 use futures_util::Stream;
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Cursor, Read, Seek, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Bytes of a Dockerfile or an ignore file.
@@ -32,24 +33,61 @@ pub(super) async fn receive(
     source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     dockerfile: String,
 ) -> Result<Context> {
-    let (feed, reader) = pipe::feed(source);
     let path = workspace.0.join("context.tar");
-    let spooled = blocking(move || {
-        let spool = spool(reader, &path)?;
-        let mut tree = Tree::open(spool)?;
-        let name = super::tree::clean(&dockerfile);
-        let Some(text) = tree.text(&name, TEXT)? else {
-            return Err(EngineError::invalid(format!("Cannot locate specified Dockerfile: {dockerfile}")));
-        };
-        if text.trim().is_empty() {
-            return Err(EngineError::invalid(format!("the Dockerfile ({dockerfile}) cannot be empty")));
+    spooled(source, path, move |spool| of_archive(spool, &dockerfile)).await
+}
+
+/// The same of what a user fed into the client: an archive, or only a Dockerfile.
+pub(super) async fn take(
+    source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    path: PathBuf,
+    dockerfile: String,
+) -> Result<Context> {
+    let read = |mut file: File, dockerfile: &str| -> io::Result<(bool, File, String)> {
+        let archive = is_archive(&mut file)?;
+        file.rewind()?;
+        let mut text = Vec::new();
+        if !archive {
+            Read::by_ref(&mut file).take(TEXT).read_to_end(&mut text)?;
         }
-        leave_out(&mut tree, &name)?;
-        Ok(Context { tree, dockerfile: text })
-    });
+        let text = if archive { dockerfile.to_owned() } else { String::from_utf8_lossy(&text).into_owned() };
+        Ok((archive, file, text))
+    };
+    spooled(source, path, move |spool| {
+        let failed = |e: io::Error| EngineError::invalid("Could not read the build context").because(e);
+        match read(spool, &dockerfile).map_err(failed)? {
+            (true, spool, name) => of_archive(spool, &name),
+            (false, spool, text) => {
+                Ok(Context { tree: Tree::of(spool, BTreeMap::new(), None), dockerfile: text })
+            }
+        }
+    })
+    .await
+}
+
+async fn spooled(
+    source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    path: PathBuf,
+    read: impl FnOnce(File) -> Result<Context> + Send + 'static,
+) -> Result<Context> {
+    let (feed, reader) = pipe::feed(source);
+    let spooled = blocking(move || read(spool(reader, &path)?));
     // Whichever ends first: the reader stops early when the context is bad.
     let (_, spooled) = tokio::join!(feed, spooled);
     spooled
+}
+
+fn of_archive(spool: File, dockerfile: &str) -> Result<Context> {
+    let mut tree = Tree::open(spool)?;
+    let name = super::tree::clean(dockerfile);
+    let Some(text) = tree.text(&name, TEXT)? else {
+        return Err(EngineError::invalid(format!("Cannot locate specified Dockerfile: {dockerfile}")));
+    };
+    if text.trim().is_empty() {
+        return Err(EngineError::invalid(format!("the Dockerfile ({dockerfile}) cannot be empty")));
+    }
+    leave_out(&mut tree, &name)?;
+    Ok(Context { tree, dockerfile: text })
 }
 
 /// Clients must send the Dockerfile and the ignore file even when these are to be ignored.

@@ -126,7 +126,7 @@ pub(super) trait Front: Debug + Send + Sync {
         process: Process,
     ) -> Result<Ran, BuildFailure>;
     /// The client's files.
-    async fn context(&self, build: &Build<'_>) -> Result<Arc<Tree>, BuildFailure>;
+    async fn context(&self, build: &Build<'_>, step: &Step) -> Result<Arc<Tree>, BuildFailure>;
     /// What the client gave this name to.
     async fn named(&self, build: &Build<'_>, name: &str) -> Result<Option<Named>, BuildFailure>;
     /// Words a failure.

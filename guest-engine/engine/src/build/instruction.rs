@@ -334,9 +334,7 @@ impl Flags<'_> {
             None => Ok(None),
             Some("" | "true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(other) => {
-                Err(invalid(format!("expecting boolean value for flag {name}, not: {other}")))
-            }
+            Some(other) => Err(invalid(format!("expecting boolean value for flag {name}, not: {other}"))),
         }
     }
 
@@ -362,6 +360,11 @@ impl Flags<'_> {
         }
         Ok(())
     }
+}
+
+/// A duration in Go's words, in nanoseconds.
+pub(crate) fn duration(text: &str) -> Option<i64> {
+    words::nanoseconds(text, "").ok()
 }
 
 /// Takes the flags off.
@@ -455,11 +458,13 @@ mod tests {
 
     #[test]
     fn flags_may_repeat_or_have_no_value() {
-        let Command::Run { flags, .. } = command("RUN --mount=type=tmpfs,target=/a --mount=target=/b true") else {
+        let Command::Run { flags, .. } = command("RUN --mount=type=tmpfs,target=/a --mount=target=/b true")
+        else {
             panic!()
         };
         assert_eq!(flags.mounts, ["type=tmpfs,target=/a", "target=/b"]);
-        let Command::Transfer(copy) = command("COPY --link --parents=false --exclude=a --exclude=b x y") else {
+        let Command::Transfer(copy) = command("COPY --link --parents=false --exclude=a --exclude=b x y")
+        else {
             panic!()
         };
         assert_eq!((copy.link, copy.parents, copy.exclude), (true, false, vec!["a".into(), "b".into()]));

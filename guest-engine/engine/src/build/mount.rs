@@ -13,13 +13,36 @@ pub(super) struct BuildMount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MountKind {
     /// Files of a stage, an image or the context.
-    Bind { from: Option<String>, source: String, writable: bool },
+    Bind {
+        from: Option<String>,
+        source: String,
+        writable: bool,
+    },
     /// A folder that outlives the build.
-    Cache { id: String, from: Option<String>, source: String, read_only: bool, sharing: Sharing, owner: Owner },
-    Tmpfs { size: Option<i64> },
+    Cache {
+        id: String,
+        from: Option<String>,
+        source: String,
+        read_only: bool,
+        sharing: Sharing,
+        owner: Owner,
+    },
+    Tmpfs {
+        size: Option<i64>,
+    },
     /// A file, an environment variable, or both.
-    Secret { id: String, file: bool, env: Option<String>, required: bool, owner: Owner },
-    Ssh { id: String, required: bool, owner: Owner },
+    Secret {
+        id: String,
+        file: bool,
+        env: Option<String>,
+        required: bool,
+        owner: Owner,
+    },
+    Ssh {
+        id: String,
+        required: bool,
+        owner: Owner,
+    },
 }
 
 /// Who may use a cache at the same time.
@@ -94,7 +117,9 @@ impl Given {
             "required" => self.required = switch(&value)?,
             _ => {
                 let Some(value) = value else {
-                    return Err(EngineError::invalid(format!("invalid field '{key}' must be a key=value pair")));
+                    return Err(EngineError::invalid(format!(
+                        "invalid field '{key}' must be a key=value pair"
+                    )));
                 };
                 let number = |radix| u32::from_str_radix(&value, radix).map_err(|_| bad(&value));
                 match key {
@@ -123,11 +148,9 @@ impl Given {
         let source = self.source.clone().unwrap_or_default();
         let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let kind = match self.kind.as_deref().unwrap_or("bind") {
-            "bind" => MountKind::Bind {
-                from: self.from.clone(),
-                source,
-                writable: self.read_only == Some(false),
-            },
+            "bind" => {
+                MountKind::Bind { from: self.from.clone(), source, writable: self.read_only == Some(false) }
+            }
             "cache" => MountKind::Cache {
                 id: self.id.clone().unwrap_or_else(|| self.target.clone()),
                 from: self.from.clone(),
@@ -210,7 +233,8 @@ mod tests {
             }
         );
         assert_eq!(kind("type=tmpfs,target=/t,size=64m"), MountKind::Tmpfs { size: Some(64 << 20) });
-        let MountKind::Secret { id, file, env, required, .. } = kind("type=secret,id=k,env=KEY,required") else {
+        let MountKind::Secret { id, file, env, required, .. } = kind("type=secret,id=k,env=KEY,required")
+        else {
             panic!()
         };
         assert_eq!((id.as_str(), file, env.as_deref(), required), ("k", false, Some("KEY"), true));

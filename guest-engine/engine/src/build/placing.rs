@@ -4,6 +4,7 @@ use super::{
     blocking,
     ignore::Ignore,
     transfer::{Picked, discard},
+    tree::Tree,
     tree_tar::{Look, TreeWriter},
 };
 use crate::{
@@ -57,6 +58,22 @@ pub(super) async fn place(store: Arc<dyn LayerStore>, layers: Vec<String>, plan:
     made
 }
 
+/// Unpacks a whole tree into a mounted root filesystem.
+pub(super) async fn pour(store: &dyn LayerStore, id: &str, tree: Arc<Tree>) -> Result<()> {
+    let (write, read) = tokio::io::duplex(PIPE);
+    let writing = blocking(move || {
+        let to = BufWriter::with_capacity(PIPE, SyncIoBridge::new(write));
+        let mut writer = TreeWriter::new(to, Look::default());
+        let written = tree.below("").try_for_each(|(path, node)| writer.copy(&tree, node, path));
+        written
+            .and_then(|()| writer.finish())
+            .map_err(|e| EngineError::invalid("Could not read what is to be mounted").because(e))
+    });
+    let (written, unpacked) = tokio::join!(writing, store.unpack_into(id, Box::new(read)));
+    unpacked?;
+    written
+}
+
 struct Target {
     path: String,
     kind: Option<PathKind>,
@@ -64,8 +81,7 @@ struct Target {
 }
 
 fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
-    let mut writer =
-        TreeWriter::new(to, Look { owner: plan.owner.unwrap_or((0, 0)), mode: plan.mode });
+    let mut writer = TreeWriter::new(to, Look { owner: plan.owner.unwrap_or((0, 0)), mode: plan.mode });
     let mut made = target.kind == Some(PathKind::Folder);
     let base = target.path.trim_end_matches('/');
     for one in &plan.picked {

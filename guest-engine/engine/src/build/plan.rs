@@ -113,6 +113,42 @@ impl Plan {
         needed
     }
 
+    /// Which step of its stage an instruction is, and of how many, as BuildKit counts: what has a layer.
+    pub(super) fn place(&self, stage: usize, index: usize) -> Option<(usize, usize)> {
+        let stage = &self.stages[stage];
+        let counts = |instruction: &Instruction| match instruction.command {
+            Command::From { .. } => matches!(stage.base, Base::Image(_)),
+            Command::Run { .. } | Command::Transfer(_) | Command::Workdir(_) => true,
+            _ => false,
+        };
+        let number = |end: usize| stage.instructions[..end].iter().filter(|one| counts(one)).count();
+        counts(stage.instructions.get(index)?).then(|| (number(index + 1), number(stage.instructions.len())))
+    }
+
+    /// What of the client's folder the needed stages may want; `None` is everything.
+    pub(super) fn wanted(&self) -> Option<Vec<String>> {
+        let mut wanted = Vec::new();
+        for (stage, needed) in self.stages.iter().zip(self.needed()) {
+            for instruction in stage.instructions.iter().filter(|_| needed) {
+                match &instruction.command {
+                    Command::Transfer(transfer) if transfer.from.is_none() => {
+                        wanted.extend(transfer.sources.iter().filter(|s| !s.starts_with("<<")).cloned());
+                    }
+                    // Mounts show folders, and folders cannot be followed without knowing what is in them.
+                    Command::Run { flags, .. }
+                        if flags.mounts.iter().any(|mount| mount::from_of(mount).is_none()) =>
+                    {
+                        return None;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let plain =
+            |path: &String| !path.contains(['$', '\\', '"', '\'']) && !super::tree::clean(path).is_empty();
+        wanted.iter().all(plain).then_some(wanted)
+    }
+
     fn dependencies(&self, index: usize) -> Vec<usize> {
         let stage = &self.stages[index];
         let mut found = Vec::new();

@@ -78,7 +78,10 @@ impl Work<'_> {
         };
         let mut content = format!(
             "RUN {words:?} {counted:?} {:?} {:?} {:?} {network:?} {script:?} {:?}",
-            self.state.config.env, self.state.config.working_dir, self.state.config.user, self.build.request.host.network_mode
+            self.state.config.env,
+            self.state.config.working_dir,
+            self.state.config.user,
+            self.build.request.host.network_mode
         );
         for mount in mounts {
             content.push_str(&format!(" {mount:?}"));

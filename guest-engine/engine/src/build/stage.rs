@@ -149,8 +149,7 @@ impl<'a> Build<'a> {
     /// Whether steps of earlier builds may stand in for those of this stage.
     pub(super) fn may_reuse(&self, stage: usize) -> bool {
         let name = self.plan.stages[stage].name.as_deref();
-        !self.request.no_cache
-            && !self.request.no_cache_stages.iter().any(|no| Some(no.as_str()) == name)
+        !self.request.no_cache && !self.request.no_cache_stages.iter().any(|no| Some(no.as_str()) == name)
     }
 
     pub(super) fn gone() -> BuildFailure {
@@ -188,6 +187,29 @@ impl<'a> Build<'a> {
             )));
         }
         Ok(found)
+    }
+
+    /// Layers of a stage or an image to copy from, or files that have a name.
+    pub(super) async fn source_of(&self, stage: usize, from: &str) -> Result<Source, BuildFailure> {
+        if let Some(named) = self.front.named(self, from).await? {
+            return match named {
+                Named::Files(tree) => Ok(Source::Files(tree)),
+                Named::Image(image) => Ok(Source::Layers(self.image(&image, "").await?.layers)),
+            };
+        }
+        if let Some(stage) = self.plan.from(stage, from) {
+            return Ok(Source::Layers(self.stage(stage).await?.layers.clone()));
+        }
+        if from.parse::<usize>().is_ok() {
+            return Err(EngineError::invalid(format!(
+                "invalid from flag value {from}: invalid stage index {from}"
+            ))
+            .into());
+        }
+        if from == "scratch" {
+            return Ok(Source::Layers(Vec::new()));
+        }
+        Ok(Source::Layers(self.image(from, "").await?.layers))
     }
 
     /// A layer of a folder that is missing so far; `None` when it is there.
@@ -242,8 +264,8 @@ impl Work<'_> {
         if matches!(instruction.command, Command::From { .. }) {
             return self.from().await;
         }
-        let command = expanded(&instruction.command, self.build.plan.escape, env.as_slice())
-            .map_err(|error| {
+        let command =
+            expanded(&instruction.command, self.build.plan.escape, env.as_slice()).map_err(|error| {
                 EngineError::invalid(format!("failed to process {:?}: {error}", instruction.text))
             })?;
         match &command {
@@ -339,37 +361,13 @@ impl Work<'_> {
                     .into());
                 }
                 let instruction = Instruction { lines: from.lines, ..instruction };
-                self.step =
-                    Step { text: instruction.text.clone(), trigger: Some(number), ..from.clone() };
+                self.step = Step { text: instruction.text.clone(), trigger: Some(number), ..from.clone() };
                 // Not recursive in fact: a trigger is never a FROM.
                 Box::pin(self.take(&instruction)).await?;
             }
         }
         self.step = from;
         Ok(())
-    }
-
-    /// Layers of a stage or an image to copy from, or files that have a name.
-    pub(super) async fn source_of(&self, from: &str) -> Result<Source, BuildFailure> {
-        if let Some(named) = self.build.front.named(self.build, from).await? {
-            return match named {
-                Named::Files(tree) => Ok(Source::Files(tree)),
-                Named::Image(image) => Ok(Source::Layers(self.build.image(&image, "").await?.layers)),
-            };
-        }
-        if let Some(stage) = self.build.plan.from(self.step.stage, from) {
-            return Ok(Source::Layers(self.build.stage(stage).await?.layers.clone()));
-        }
-        if from.parse::<usize>().is_ok() {
-            return Err(EngineError::invalid(format!(
-                "invalid from flag value {from}: invalid stage index {from}"
-            ))
-            .into());
-        }
-        if from == "scratch" {
-            return Ok(Source::Layers(Vec::new()));
-        }
-        Ok(Source::Layers(self.build.image(from, "").await?.layers))
     }
 
     /// Takes over an equal step of an earlier build, if the cache may be used.

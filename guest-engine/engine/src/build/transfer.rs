@@ -160,10 +160,10 @@ impl Work<'_> {
             .into());
         }
         let Some(from) = &transfer.from else {
-            let tree = self.build.front.context(self.build).await?;
+            let tree = self.build.front.context(self.build, &self.step).await?;
             return self.picked_from(tree, source.to_owned(), manner, true).await;
         };
-        let (tree, source) = match self.source_of(from).await? {
+        let (tree, source) = match self.build.source_of(self.step.stage, from).await? {
             Source::Files(tree) => (tree, source.to_owned()),
             // Names with their folders need all of these.
             Source::Layers(layers) if manner.parents => {
@@ -213,15 +213,16 @@ impl Work<'_> {
     /// A hash of the files that a bind mount shows.
     pub(super) async fn hash_of(&self, from: Option<&str>, source: &str) -> Result<String, BuildFailure> {
         let tree = match from {
-            None => self.build.front.context(self.build).await?,
-            Some(from) => match self.source_of(from).await? {
+            None => self.build.front.context(self.build, &self.step).await?,
+            Some(from) => match self.build.source_of(self.step.stage, from).await? {
                 Source::Files(tree) => tree,
                 // Layers are named by their content.
                 Source::Layers(layers) => return Ok(layers.join(" ")),
             },
         };
         let source = source.to_owned();
-        Ok(blocking(move || tree.checksum(&tree.resolve(&source).unwrap_or_default(), &Ignore::default())).await?)
+        Ok(blocking(move || tree.checksum(&tree.resolve(&source).unwrap_or_default(), &Ignore::default()))
+            .await?)
     }
 }
 

@@ -5,16 +5,17 @@ use super::ignore::Ignore;
 use crate::error::{EngineError, Result};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
+    sync::{Arc, Mutex, PoisonError},
 };
 use tar::{Archive, EntryType};
 
 /// Entries of one archive, and bytes of one path.
-const ENTRIES: usize = 2_000_000;
-const PATH: usize = 4096;
+pub(crate) const ENTRIES: usize = 2_000_000;
+pub(crate) const PATH: usize = 4096;
 /// Links that may lead to links.
 const LINK_DEPTH: usize = 40;
 
@@ -24,6 +25,8 @@ pub(crate) struct Tree {
     archive: File,
     /// By path without a slash in front; the root is the empty path.
     nodes: BTreeMap<String, Node>,
+    /// Hashes of contents that were asked for, by where these stand: nothing there ever changes.
+    hashes: Arc<Mutex<HashMap<u64, [u8; 32]>>>,
 }
 
 /// What is at a path.
@@ -107,7 +110,21 @@ impl Tree {
             }
             nodes.insert(path, node);
         }
-        Ok(Self { archive, nodes })
+        Ok(Self { archive, nodes, hashes: Arc::default() })
+    }
+
+    /// A tree of what `nodes` says, whose contents stand in `pack`. Hashes of `earlier`, a tree in the same
+    /// pack, are kept.
+    pub(crate) fn of(pack: File, mut nodes: BTreeMap<String, Node>, earlier: Option<&Self>) -> Self {
+        nodes.entry(String::new()).or_insert_with(Node::folder);
+        let hashes = earlier.map(|earlier| Arc::clone(&earlier.hashes)).unwrap_or_default();
+        Self { archive: pack, nodes, hashes }
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn size(&self) -> u64 {
+        let length = |node: &Node| if let Kind::File { length, .. } = node.kind { length } else { 0 };
+        self.nodes.values().map(length).sum()
     }
 
     /// The node at a path, no link followed.
@@ -217,18 +234,31 @@ impl Tree {
             Kind::Special(kind, major, minor) => field(format!("{kind} {major} {minor}").as_bytes()),
             Kind::File { offset, length } => {
                 field(format!("0{length}").as_bytes());
-                let mut content = self.content(*offset, *length);
-                let mut buffer = vec![0; 64 * 1024];
-                loop {
-                    let read = content.read(&mut buffer).map_err(unreadable)?;
-                    if read == 0 {
-                        break;
-                    }
-                    hash.update(&buffer[..read]);
-                }
+                field(&self.hash(*offset, *length)?);
             }
         }
         Ok(())
+    }
+
+    /// The hash of a file's content.
+    fn hash(&self, offset: u64, length: u64) -> Result<[u8; 32]> {
+        let known = self.hashes.lock().unwrap_or_else(PoisonError::into_inner).get(&offset).copied();
+        if let Some(hash) = known.filter(|_| length > 0) {
+            return Ok(hash);
+        }
+        let mut hash = Sha256::new();
+        let mut content = self.content(offset, length);
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = content.read(&mut buffer).map_err(unreadable)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(offset, hash);
+        Ok(hash)
     }
 }
 
@@ -286,7 +316,7 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
     Ok(found)
 }
 
-fn add_parents(nodes: &mut BTreeMap<String, Node>, path: &str) {
+pub(crate) fn add_parents(nodes: &mut BTreeMap<String, Node>, path: &str) {
     let mut end = path;
     while let Some((parent, _)) = end.rsplit_once('/') {
         if nodes.contains_key(parent) {

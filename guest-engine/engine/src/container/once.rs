@@ -4,12 +4,7 @@
 //! written down nor announced. What a crash leaves of it is swept at the next start.
 
 use super::{
-    Containers, Shared,
-    actor::runtime_failed,
-    record::Record,
-    start::start_failed,
-    state::State,
-    validate,
+    Containers, Shared, actor::runtime_failed, record::Record, start::start_failed, state::State, validate,
 };
 use crate::{
     error::{EngineError, ErrorKind, Result},

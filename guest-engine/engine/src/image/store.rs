@@ -6,6 +6,7 @@
 //! ```
 
 use super::{
+    build_steps::StepRecord,
     config::{ConfigFile, digest},
     reference::Reference,
 };
@@ -29,6 +30,8 @@ pub(super) struct Index {
     pub images: BTreeMap<String, Record>,
     /// Layers of images that were removed while a container still stands on them, by image id.
     pub ghosts: BTreeMap<String, Vec<String>>,
+    /// Steps of builds, by everything that led to them.
+    pub steps: BTreeMap<String, StepRecord>,
     /// Layers that belong to nothing (yet): of a load in progress, or to be removed.
     pub orphans: BTreeSet<String>,
     /// What registries hold of our layers, by diff id, newest first.
@@ -107,6 +110,7 @@ impl Index {
     pub(super) fn needs_layer(&self, layer: &String) -> bool {
         self.images.values().any(|record| record.layers.contains(layer))
             || self.ghosts.values().any(|layers| layers.contains(layer))
+            || self.steps.values().any(|step| step.layer.as_ref() == Some(layer))
     }
 }
 

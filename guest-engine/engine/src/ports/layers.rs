@@ -81,6 +81,10 @@ pub trait LayerStore: Debug + Send + Sync {
     /// missing folders are made, files replaced, folders kept with the archive's owner and mode.
     async fn unpack_into(&self, container: &str, tar: Box<dyn AsyncRead + Send + Unpin>) -> Result<()>;
 
+    /// Removes those of `paths`, absolute and without links, that the container's writable layer holds as
+    /// empty files or folders: what was made only to mount something there. Not while it runs.
+    async fn remove_stubs(&self, container: &str, paths: &[String]) -> Result<()>;
+
     /// Ids of every container that has a writable layer, for finding leftovers.
     async fn rootfs_ids(&self) -> Result<Vec<String>>;
 }

@@ -201,6 +201,10 @@ impl LayerStore for MemoryLayers {
         Err(EngineError::not_implemented("Root filesystems in memory cannot be written"))
     }
 
+    async fn remove_stubs(&self, _container: &str, _paths: &[String]) -> Result<()> {
+        Ok(())
+    }
+
     async fn rootfs_ids(&self) -> Result<Vec<String>> {
         Ok(self.with(|state| state.rootfs.keys().cloned().collect()))
     }

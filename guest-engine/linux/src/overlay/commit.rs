@@ -7,7 +7,7 @@ use engine::{
     error::Result,
     ports::{LayerInfo, Located, PathKind},
 };
-use rustix::fs::{self as rfs, FileType, OFlags, ResolveFlags};
+use rustix::fs::{self as rfs, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 use std::{
     ffi::OsStr,
@@ -169,6 +169,35 @@ pub(super) fn unpack_into(merged: &Path, tar: impl Read) -> Result<()> {
     let root = File::open(merged).map_err(|error| system("Could not open the root filesystem", error))?;
     unpack::files(&root, tar, unpack::Manner::default())
         .map_err(|error| EngineError::invalid("Could not write files").because(error))
+}
+
+/// Removes empty files and folders from a writable layer; their folders keep their times.
+pub(super) fn remove_stubs(upper: &Path, paths: &[String]) -> io::Result<()> {
+    let root = File::open(upper)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for path in paths {
+        let Some((parent, name)) = path.rsplit_once('/') else { continue };
+        let parent = if parent.is_empty() { "/" } else { parent };
+        let folder = match rfs::openat2(&root, parent, flags, Mode::empty(), resolve) {
+            Ok(folder) => folder,
+            // Not there, or something else by now.
+            Err(_) => continue,
+        };
+        let Ok(stat) = rfs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let before = rfs::fstat(&folder)?;
+        let removed = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => rfs::unlinkat(&folder, name, AtFlags::REMOVEDIR),
+            FileType::RegularFile if stat.st_size == 0 => rfs::unlinkat(&folder, name, AtFlags::empty()),
+            _ => continue,
+        };
+        if removed.is_ok() {
+            let nanoseconds = before.st_mtime_nsec.try_into().unwrap_or(0);
+            let time = Timespec { tv_sec: before.st_mtime, tv_nsec: nanoseconds };
+            rfs::futimens(&folder, &Timestamps { last_access: time, last_modification: time })?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a failed attempt left.

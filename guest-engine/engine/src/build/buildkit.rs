@@ -1,0 +1,662 @@
+//! BuildKit's door: stages side by side, steps in a cache of their own, and one image at the end.
+//!
+//! ```text
+//!  solve ─▶ Dockerfile and .dockerignore from the client ─▶ plan ─▶ needed stages, each when what it stands on
+//!        is done ─▶ Solved ─▶ export: an image, or files for the client
+//! ```
+
+mod caches;
+mod client;
+mod export;
+mod mirror;
+mod progress;
+mod run;
+mod usage;
+
+pub use caches::CacheFolder;
+pub(super) use caches::Caches;
+pub use client::{BuildClient, Duplex, EntryKind, FileEntry, FileSink, FolderRequest};
+pub use export::Files;
+pub(super) use mirror::Mirrors;
+pub use progress::{Event, Vertex, VertexStatus, Watcher};
+pub use usage::{PruneRequest, Usage, moment_before};
+
+use super::{
+    BuildFailure, Builder,
+    arguments::Arguments,
+    context,
+    dockerfile::Dockerfile,
+    front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
+    plan::{Base, Plan},
+    stage::{Build, BuildRequest, State},
+    tree::Tree,
+};
+use crate::{
+    error::{EngineError, Result},
+    image::{
+        build_steps::StepRecord,
+        config::{EMPTY_LAYER, HistoryEntry, digest},
+        derive::machine_architecture,
+    },
+};
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use progress::{Task, Teller};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a Dockerfile or an ignore file.
+const TEXT: u64 = 4 << 20;
+/// Frontends that are the same as what is built in here.
+const OWN_FRONTEND: &str = "docker/dockerfile";
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// What a client of BuildKit asks for.
+#[derive(Clone, Debug, Default)]
+pub struct SolveRequest {
+    /// The build's name.
+    pub id: String,
+    pub build: BuildRequest,
+    /// An archive or Dockerfile to be fetched from the client's stdin, instead of its folder.
+    pub upload: Option<String>,
+    /// `--build-context`: `docker-image://…` or `local:…` by name.
+    pub contexts: BTreeMap<String, String>,
+    /// What the client calls its folders.
+    pub context_folder: String,
+    pub dockerfile_folder: String,
+    /// Things that are asked for and not done, each a sentence for the user.
+    pub warnings: Vec<String>,
+}
+
+/// A finished build that is not exported yet.
+#[derive(Debug)]
+pub struct Solved {
+    state: State,
+    teller: Teller,
+}
+
+#[derive(Debug)]
+struct Door<'a> {
+    request: &'a SolveRequest,
+    client: &'a dyn BuildClient,
+    teller: Teller,
+    cancel: CancellationToken,
+    /// Patterns of the ignore file.
+    ignore: Vec<String>,
+    /// What the Dockerfile may want of the context; `None` is everything.
+    wanted: Option<Vec<String>>,
+    uploaded: Option<Arc<Tree>>,
+    context: OnceCell<Arc<Tree>>,
+    whole_context: OnceCell<Arc<Tree>>,
+    named: tokio::sync::Mutex<HashMap<String, Arc<Tree>>>,
+    /// Steps that are being worked on.
+    tasks: Mutex<HashMap<(usize, usize, Option<usize>), Task>>,
+    /// Steps that were found.
+    used: Mutex<BTreeSet<String>>,
+    /// Images that stages stand on, by the first stage that does.
+    bases: Mutex<HashMap<String, usize>>,
+}
+
+/// What is there before the first stage begins.
+struct Definition {
+    dockerfile: String,
+    ignore: Vec<String>,
+    uploaded: Option<Arc<Tree>>,
+}
+
+impl Builder {
+    /// Builds up to the target. A failure carries its lines and, in `text`, the Dockerfile.
+    pub async fn solve(
+        &self,
+        request: &SolveRequest,
+        client: &dyn BuildClient,
+        watcher: Arc<dyn Watcher>,
+        cancel: CancellationToken,
+    ) -> Result<Solved, SolveFailure> {
+        let teller = Teller::new(watcher, &request.id);
+        // Layers of stages must not be swept from under a build.
+        let held = self.images.hold_layers().await;
+        let solved = self.solve_held(request, client, &teller, cancel).await;
+        drop(held);
+        if let Err(error) = self.collect_garbage().await {
+            tracing::warn!(%error, "The build cache is larger than it should be");
+        }
+        let state = solved?;
+        Ok(Solved { state, teller })
+    }
+
+    async fn solve_held(
+        &self,
+        request: &SolveRequest,
+        client: &dyn BuildClient,
+        teller: &Teller,
+        cancel: CancellationToken,
+    ) -> Result<State, SolveFailure> {
+        let workspace = self.workspace().await?;
+        let definition = self.definition(request, client, teller, &workspace).await?;
+        let located = |failure: BuildFailure| SolveFailure {
+            failure,
+            dockerfile: definition.dockerfile.clone(),
+            name: request.build.dockerfile.clone(),
+        };
+        let planned = plan(request, &definition.dockerfile).map_err(|error| located(with_line(error)))?;
+        let (plan, arguments) = planned;
+        let door = Door {
+            request,
+            client,
+            teller: teller.clone(),
+            cancel,
+            ignore: definition.ignore.clone(),
+            wanted: plan.wanted(),
+            uploaded: definition.uploaded.clone(),
+            context: OnceCell::new(),
+            whole_context: OnceCell::new(),
+            named: tokio::sync::Mutex::default(),
+            tasks: Mutex::default(),
+            used: Mutex::default(),
+            bases: Mutex::default(),
+        };
+        let build = Build::new(self, &request.build, &door, plan, arguments, workspace);
+        let built = door.stages(&build).await;
+        let used = std::mem::take(&mut *door.used.lock().unwrap_or_else(PoisonError::into_inner));
+        if !used.is_empty()
+            && let Err(error) = self.images.touch_steps(&used).await
+        {
+            tracing::warn!(%error, "The use of cached steps was not noted");
+        }
+        let mut state = built.map_err(located)?;
+        for (name, value) in &request.build.labels {
+            state.config.labels.get_or_insert_default().insert(name.clone(), value.clone());
+        }
+        Ok(state)
+    }
+
+    /// Fetches the Dockerfile and the ignore file.
+    async fn definition(
+        &self,
+        request: &SolveRequest,
+        client: &dyn BuildClient,
+        teller: &Teller,
+        workspace: &super::Workspace,
+    ) -> Result<Definition> {
+        if let Some(path) = &request.upload {
+            return self.uploaded(request, client, teller, workspace, path).await;
+        }
+        let name = super::tree::clean(&request.build.dockerfile);
+        let own_ignore = format!("{name}.dockerignore");
+        let task = teller.begin(format!("[internal] load build definition from {name}"));
+        let started = SystemTime::now();
+        let wanted = FolderRequest {
+            name: request.dockerfile_folder.clone(),
+            follow: vec![name.clone(), own_ignore.clone()],
+            exclude: Vec::new(),
+        };
+        let synced = self.mirrors.sync(client, wanted).await;
+        let read = synced.and_then(|synced| {
+            task.note("transferring dockerfile:", synced.sent, started);
+            let text = synced.tree.text(&name, TEXT)?;
+            let text = text.ok_or_else(|| {
+                EngineError::invalid(format!(
+                    "failed to read dockerfile: open {}: no such file or directory",
+                    request.build.dockerfile
+                ))
+            })?;
+            Ok((text, synced.tree.text(&own_ignore, TEXT)?))
+        });
+        task.ended(&read);
+        let (dockerfile, ignore) = read?;
+        if dockerfile.trim().is_empty() {
+            return Err(EngineError::invalid(format!(
+                "the Dockerfile ({}) cannot be empty",
+                request.build.dockerfile
+            )));
+        }
+        let task = teller.begin("[internal] load .dockerignore");
+        let started = SystemTime::now();
+        let ignore = match ignore {
+            Some(own) => Ok(own),
+            None => {
+                let wanted = FolderRequest {
+                    name: request.context_folder.clone(),
+                    follow: vec![".dockerignore".to_owned()],
+                    exclude: Vec::new(),
+                };
+                // A folder of its own: it must not make the mirror of the context forget the rest.
+                let synced = self.mirrors.peek(client, wanted).await;
+                synced.and_then(|synced| {
+                    task.note("transferring context:", synced.sent, started);
+                    Ok(synced.tree.text(".dockerignore", TEXT)?.unwrap_or_default())
+                })
+            }
+        };
+        task.ended(&ignore);
+        Ok(Definition { dockerfile, ignore: patterns(&ignore?), uploaded: None })
+    }
+
+    async fn uploaded(
+        &self,
+        request: &SolveRequest,
+        client: &dyn BuildClient,
+        teller: &Teller,
+        workspace: &super::Workspace,
+        path: &str,
+    ) -> Result<Definition> {
+        let task = teller.begin("[internal] load remote build context");
+        let taken = async {
+            let stream = client.upload(path).await?;
+            let spool = workspace.0.join("upload");
+            context::take(stream, spool, request.build.dockerfile.clone()).await
+        }
+        .await;
+        task.ended(&taken);
+        let taken = taken?;
+        Ok(Definition {
+            dockerfile: taken.dockerfile,
+            ignore: Vec::new(),
+            uploaded: Some(Arc::new(taken.tree)),
+        })
+    }
+}
+
+/// A build that failed, with what there is to show of its Dockerfile.
+#[derive(Debug)]
+pub struct SolveFailure {
+    pub failure: BuildFailure,
+    /// Empty when it was not read.
+    pub dockerfile: String,
+    pub name: String,
+}
+
+impl From<EngineError> for SolveFailure {
+    fn from(error: EngineError) -> Self {
+        Self { failure: error.into(), dockerfile: String::new(), name: String::new() }
+    }
+}
+
+/// Errors of reading a Dockerfile name their line in words.
+fn with_line(error: EngineError) -> BuildFailure {
+    let text = error.to_string();
+    let line = text
+        .strip_prefix("dockerfile parse error on line ")
+        .and_then(|rest| rest.split(':').next()?.parse().ok());
+    BuildFailure { error, code: None, lines: line.map(|line| (line, line)) }
+}
+
+fn plan(request: &SolveRequest, text: &str) -> Result<(Plan, Arguments)> {
+    let dockerfile = Dockerfile::parse(text)?;
+    let asked = request.build.arguments.get("BUILDKIT_SYNTAX").cloned().flatten();
+    if let Some(frontend) = asked.or_else(|| dockerfile.syntax.clone()) {
+        own_frontend(&frontend)?;
+    }
+    let mut arguments = Arguments::new(request.build.arguments.clone());
+    let platform = match request.build.platform.as_str() {
+        "" => format!("linux/{}", machine_architecture()),
+        platform => platform.to_owned(),
+    };
+    arguments.set_platform(&platform, &request.build.target);
+    let plan = Plan::new(&dockerfile, &mut arguments, &request.build.target)?;
+    Ok((plan, arguments))
+}
+
+/// `# syntax=`: version 1 of Docker's own is what is built in; others would be programs to be run.
+pub fn own_frontend(frontend: &str) -> Result<()> {
+    let plain = frontend.strip_prefix("docker.io/").unwrap_or(frontend);
+    let plain = plain.split('@').next().unwrap_or_default();
+    let (name, tag) = plain.split_once(':').unwrap_or((plain, "latest"));
+    let version = tag.split(['.', '-']).next().unwrap_or_default();
+    if matches!(name, OWN_FRONTEND | "docker/dockerfile-upstream")
+        && matches!(version, "1" | "latest" | "labs" | "master" | "experimental")
+    {
+        return Ok(());
+    }
+    Err(EngineError::not_implemented(format!(
+        "the frontend {frontend} is not supported: this engine builds Dockerfiles itself (as {OWN_FRONTEND}:1) and \
+         runs no other frontends"
+    )))
+}
+
+/// Patterns as clients understand them: without comments and empty lines.
+fn patterns(text: &str) -> Vec<String> {
+    text.strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .filter_map(|line| {
+            let (mark, path) = line.strip_prefix('!').map_or(("", line), |rest| ("!", rest.trim()));
+            let clean = super::tree::clean(path);
+            (!clean.is_empty()).then(|| format!("{mark}{clean}"))
+        })
+        .collect()
+}
+
+impl Door<'_> {
+    /// Builds what the target needs, side by side; the first failure ends it all.
+    async fn stages(&self, build: &Build<'_>) -> Result<State, BuildFailure> {
+        for warning in &self.request.warnings {
+            let task = self.teller.begin("[internal] checking what was asked for");
+            task.warn(warning);
+            task.done();
+        }
+        let needed = build.plan.needed();
+        let first = Mutex::new(None);
+        let stages = (0..needed.len()).filter(|index| needed[*index]).map(|index| {
+            let first = &first;
+            async move {
+                if let Err(failure) = build.stage(index).await {
+                    // Those that fail because of it come later.
+                    first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+                    self.cancel.cancel();
+                }
+            }
+        });
+        join_all(stages).await;
+        if let Some(failure) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(failure);
+        }
+        build.stage(build.plan.target()).await.cloned()
+    }
+
+    fn tasks<T>(&self, change: impl FnOnce(&mut HashMap<(usize, usize, Option<usize>), Task>) -> T) -> T {
+        change(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_task(&self, step: &Step, work: impl FnOnce(&mut Task)) {
+        self.tasks(|tasks| tasks.get_mut(&key_of(step)).map(work));
+    }
+
+    /// Whether the stage is the first that stands on its image: what is told about that is told once.
+    fn is_first_on(&self, image: &str, stage: usize) -> bool {
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        *bases.entry(image.to_owned()).or_insert(stage) == stage
+    }
+
+    /// `[builder 2/5] RUN make`; `None` for what makes no layer.
+    fn title(&self, build: &Build<'_>, step: &Step) -> Option<String> {
+        let stage = &build.plan.stages[step.stage];
+        let name = match (&stage.name, build.plan.stages.len()) {
+            (_, 1) => String::new(),
+            (Some(name), _) => format!("{name} "),
+            (None, _) => format!("stage-{} ", step.stage),
+        };
+        if step.trigger.is_some() {
+            return Some(format!("[{name}ONBUILD] {}", step.text));
+        }
+        let (number, total) = build.plan.place(step.stage, step.index)?;
+        let text = match (&stage.base, step.index) {
+            (Base::Image(image), 0) => format!("FROM {}", full_name(image)),
+            _ => step.text.clone(),
+        };
+        Some(format!("[{name}{number}/{total}] {text}"))
+    }
+
+    async fn sync(&self, build: &Build<'_>, follow: Vec<String>) -> Result<Arc<Tree>> {
+        let task = self.teller.begin("[internal] load build context");
+        let started = SystemTime::now();
+        let wanted =
+            FolderRequest { name: self.request.context_folder.clone(), follow, exclude: self.ignore.clone() };
+        let synced = tokio::select! {
+            () = self.cancel.cancelled() => Err(Build::gone().error),
+            synced = build.builder.mirrors.sync(self.client, wanted) => synced,
+        };
+        if let Ok(synced) = &synced {
+            task.note("transferring context:", synced.sent, started);
+        }
+        task.ended(&synced);
+        Ok(synced?.tree)
+    }
+
+    async fn files_called(&self, build: &Build<'_>, name: &str, folder: &str) -> Result<Arc<Tree>> {
+        let mut known = self.named.lock().await;
+        if let Some(tree) = known.get(name) {
+            return Ok(Arc::clone(tree));
+        }
+        let task = self.teller.begin(format!("[context {name}] load from client"));
+        let started = SystemTime::now();
+        let mirrors = &build.builder.mirrors;
+        let wanted = FolderRequest { name: folder.to_owned(), ..FolderRequest::default() };
+        let ignore = FolderRequest { follow: vec![".dockerignore".to_owned()], ..wanted.clone() };
+        let synced = async {
+            let ignore = mirrors.peek(self.client, ignore).await?;
+            let exclude = patterns(&ignore.tree.text(".dockerignore", TEXT)?.unwrap_or_default());
+            mirrors.sync(self.client, FolderRequest { exclude, ..wanted }).await
+        }
+        .await;
+        if let Ok(synced) = &synced {
+            task.note(format!("transferring {name}:"), synced.sent, started);
+        }
+        task.ended(&synced);
+        let tree = synced?.tree;
+        known.insert(name.to_owned(), Arc::clone(&tree));
+        Ok(tree)
+    }
+}
+
+#[async_trait]
+impl Front for Door<'_> {
+    async fn begin(&self, build: &Build<'_>, step: &Step) -> Result<(), BuildFailure> {
+        let stage = &build.plan.stages[step.stage];
+        let title = match (&stage.base, step.index, step.trigger) {
+            // What comes first is to find out what the image is.
+            (Base::Image(image), 0, None) => self
+                .is_first_on(image, step.stage)
+                .then(|| format!("[internal] load metadata for {}", full_name(image))),
+            _ => self.title(build, step),
+        };
+        if let Some(title) = title {
+            let task = self.teller.begin(title);
+            self.tasks(|tasks| tasks.insert(key_of(step), task));
+        }
+        Ok(())
+    }
+
+    async fn cached(&self, step: &Step) -> Result<(), BuildFailure> {
+        self.with_task(step, Task::cached);
+        Ok(())
+    }
+
+    async fn end(
+        &self,
+        build: &Build<'_>,
+        step: &Step,
+        _state: &State,
+        failure: Option<&BuildFailure>,
+    ) -> Result<(), BuildFailure> {
+        let Some(task) = self.tasks(|tasks| tasks.remove(&key_of(step))) else { return Ok(()) };
+        match failure {
+            Some(failure) => task.failed(&failure.error),
+            None => task.done(),
+        }
+        if let (Base::Image(_), 0, None, None) =
+            (&build.plan.stages[step.stage].base, step.index, step.trigger, failure)
+            && let Some(title) = self.title(build, step)
+        {
+            self.teller.begin(title).done();
+        }
+        Ok(())
+    }
+
+    async fn note(&self, _step: &Step, _text: String) -> Result<(), BuildFailure> {
+        Ok(())
+    }
+
+    async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool> {
+        if key.content.is_empty() {
+            return Ok(false);
+        }
+        let digest = step_digest(state, key);
+        let Some(record) = build.builder.images.step(&digest) else { return Ok(false) };
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
+        advance(state, key, &digest, &record);
+        Ok(true)
+    }
+
+    async fn keep(
+        &self,
+        build: &Build<'_>,
+        step: &Step,
+        state: &mut State,
+        key: StepKey,
+        made: Made,
+    ) -> Result<(), BuildFailure> {
+        if key.content.is_empty() {
+            state.history.push(HistoryEntry {
+                created_by: Some(key.created_by),
+                comment: Some(COMMENT.to_owned()),
+                empty_layer: true,
+                ..HistoryEntry::default()
+            });
+            return Ok(());
+        }
+        let digest = step_digest(state, &key);
+        let layer = made.layer.filter(|layer| layer.diff_id != EMPTY_LAYER);
+        let record = StepRecord {
+            size: layer.as_ref().map_or(0, |layer| layer.size),
+            layer: layer.map(|layer| layer.diff_id),
+            created: Timestamp::now().to_string(),
+            used_at: Timestamp::now().as_second(),
+            uses: 1,
+            description: step.text.clone(),
+            parent: Some(state.key.clone()).filter(|key| key.starts_with("sha256:")),
+        };
+        advance(state, &key, &digest, &record);
+        build.builder.images.keep_step(digest, record).await?;
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        build: &Build<'_>,
+        step: &Step,
+        state: &State,
+        process: Process,
+    ) -> Result<Ran, BuildFailure> {
+        self.run_process(build, step, state, process).await
+    }
+
+    async fn context(&self, build: &Build<'_>, step: &Step) -> Result<Arc<Tree>, BuildFailure> {
+        if let Some(tree) = &self.uploaded {
+            return Ok(Arc::clone(tree));
+        }
+        // What images want to have done by those who build on them is not in the Dockerfile.
+        let tree = match (&self.wanted, step.trigger) {
+            (Some(wanted), None) => self.context.get_or_try_init(|| self.sync(build, wanted.clone())).await?,
+            _ => self.whole_context.get_or_try_init(|| self.sync(build, Vec::new())).await?,
+        };
+        Ok(Arc::clone(tree))
+    }
+
+    async fn named(&self, build: &Build<'_>, name: &str) -> Result<Option<Named>, BuildFailure> {
+        let contexts = &self.request.contexts;
+        let lower = name.to_ascii_lowercase();
+        let Some(source) = contexts.get(name).or_else(|| contexts.get(&lower)) else { return Ok(None) };
+        if let Some(image) = source.strip_prefix("docker-image://") {
+            return Ok(Some(Named::Image(image.to_owned())));
+        }
+        if let Some(folder) = source.strip_prefix("local:") {
+            return Ok(Some(Named::Files(self.files_called(build, name, folder).await?)));
+        }
+        Err(EngineError::not_implemented(format!(
+            "the build context {name}={source} is not supported by this engine: folders of the client and \
+             docker-image:// are"
+        ))
+        .into())
+    }
+
+    fn trouble(&self, trouble: Trouble<'_>) -> EngineError {
+        EngineError::invalid(match trouble {
+            Trouble::Exit { words, code } => {
+                format!("process {:?} did not complete successfully: exit code: {code}", words.join(" "))
+            }
+            Trouble::NoSource { path, .. } => format!(
+                "failed to compute cache key: failed to calculate checksum of ref {}: {:?}: not found",
+                self.request.id,
+                format!("/{}", super::tree::clean(path))
+            ),
+        })
+    }
+
+    fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+}
+
+/// Puts a step on the stage.
+fn advance(state: &mut State, key: &StepKey, digest: &str, record: &StepRecord) {
+    state.history.push(HistoryEntry {
+        created: Some(record.created.clone()),
+        created_by: Some(key.created_by.clone()),
+        comment: Some(COMMENT.to_owned()),
+        empty_layer: record.layer.is_none(),
+        ..HistoryEntry::default()
+    });
+    state.layers.extend(record.layer.clone());
+    state.key = match key.link {
+        true => named_digest(&format!("{} {digest}", state.key)),
+        false => digest.to_owned(),
+    };
+}
+
+/// What a step is found by: everything below it, unless its layer does not depend on that.
+fn step_digest(state: &State, key: &StepKey) -> String {
+    let below = if key.link { "link" } else { state.key.as_str() };
+    named_digest(&format!("{below}\n{}", key.content))
+}
+
+fn named_digest(text: &str) -> String {
+    digest(text.as_bytes())
+}
+
+fn key_of(step: &Step) -> (usize, usize, Option<usize>) {
+    (step.stage, step.index, step.trigger)
+}
+
+/// `docker.io/library/busybox:latest`
+fn full_name(image: &str) -> String {
+    match image.parse::<crate::image::Reference>() {
+        Ok(reference) => reference.or_latest().to_string(),
+        Err(_) => image.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dockers_own_frontend_is_built_in() {
+        for own in [
+            "docker/dockerfile:1",
+            "docker/dockerfile:1.7-labs",
+            "docker.io/docker/dockerfile",
+            "docker/dockerfile:1@sha256:0",
+        ] {
+            assert!(own_frontend(own).is_ok(), "{own}");
+        }
+        for other in ["docker/dockerfile:2", "me/frontend", "docker/dockerfiles:1"] {
+            let error = own_frontend(other).unwrap_err().to_string();
+            assert!(error.contains("runs no other frontends"), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_cleaned_for_the_client() {
+        assert_eq!(patterns("# no\n\n /a/./b/ \n!c\n**/*.o\n/\n"), ["a/b", "!c", "**/*.o"]);
+    }
+
+    #[test]
+    fn a_link_does_not_depend_on_what_is_below() {
+        let key = |link| StepKey { content: "COPY x".into(), link, ..StepKey::default() };
+        let (one, two) =
+            (State { key: "a".into(), ..State::default() }, State { key: "b".into(), ..State::default() });
+        assert_eq!(step_digest(&one, &key(true)), step_digest(&two, &key(true)));
+        assert_ne!(step_digest(&one, &key(false)), step_digest(&two, &key(false)));
+    }
+}

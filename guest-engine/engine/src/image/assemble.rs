@@ -1,0 +1,108 @@
+//! An image of layers that are there, in one go: what a build by BuildKit's rules ends in.
+
+use super::{Images, config::HistoryEntry, derive::machine_architecture, record_of};
+use crate::error::{EngineError, Result};
+use bollard_stubs::models::ImageConfig;
+use serde_json::json;
+
+/// Everything that makes up the image.
+#[derive(Clone, Debug, Default)]
+pub struct Assembled {
+    pub config: ImageConfig,
+    /// Diff ids, lowest first.
+    pub layers: Vec<String>,
+    pub history: Vec<HistoryEntry>,
+    /// As Go calls it; empty for this machine's.
+    pub architecture: String,
+    pub variant: Option<String>,
+    pub author: String,
+}
+
+impl Images {
+    /// Makes the image. The same parts make the same image.
+    pub(crate) async fn assemble(&self, assembled: Assembled) -> Result<String> {
+        let mut layers = Vec::new();
+        for diff_id in &assembled.layers {
+            let info = self.layers.layer(diff_id).await?;
+            layers.push(info.ok_or_else(|| EngineError::system(format!("Layer {diff_id} is missing")))?);
+        }
+        let id = self.store.put_config(blob(assembled)?).await?;
+        self.change(|index| {
+            index.ghosts.remove(&id);
+            let known = index.images.get(&id);
+            let mut record = record_of(&layers, known.and_then(|record| record.tagged_at));
+            record.parent = known.and_then(|record| record.parent.clone());
+            index.images.insert(id.clone(), record);
+            Ok(())
+        })
+        .await?;
+        Ok(id)
+    }
+}
+
+fn blob(assembled: Assembled) -> Result<Vec<u8>> {
+    let history = dated(assembled.history);
+    let created = history.last().and_then(|step| step.created.clone());
+    let architecture = match assembled.architecture.as_str() {
+        "" => machine_architecture(),
+        given => given,
+    };
+    let mut object = json!({
+        "architecture": architecture,
+        "config": assembled.config,
+        "created": created.unwrap_or_else(|| jiff::Timestamp::now().to_string()),
+        "history": history,
+        "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": assembled.layers },
+    });
+    if !assembled.author.is_empty() {
+        object["author"] = json!(assembled.author);
+    }
+    if let Some(variant) = assembled.variant {
+        object["variant"] = json!(variant);
+    }
+    serde_json::to_vec(&object)
+        .map_err(|error| EngineError::system("Could not write an image configuration").because(error))
+}
+
+/// Steps without a layer happened when the layer before them did, and those before the first new layer when
+/// that did: so equal builds are equal.
+fn dated(mut history: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
+    let undated = history.iter().position(|step| step.created.is_none()).unwrap_or(history.len());
+    let first_new = history[undated..].iter().find_map(|step| step.created.clone());
+    let last_old = history[..undated].iter().rev().find_map(|step| step.created.clone());
+    let mut current = first_new.or(last_old);
+    let mut passed = false;
+    for step in &mut history[undated..] {
+        match &step.created {
+            Some(created) if passed => current = Some(created.clone()),
+            Some(_) => {}
+            None => {
+                passed = true;
+                step.created.clone_from(&current);
+            }
+        }
+    }
+    history
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dates(given: &[&str]) -> Vec<String> {
+        let step = |created: &&str| HistoryEntry {
+            created: Some((*created).to_owned()).filter(|created| !created.is_empty()),
+            ..HistoryEntry::default()
+        };
+        let history = dated(given.iter().map(step).collect());
+        history.into_iter().map(|step| step.created.unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn steps_without_a_layer_are_as_old_as_their_neighbours() {
+        assert_eq!(dates(&["base", "", "one", "", "two", ""]), ["base", "one", "one", "one", "two", "two"]);
+        assert_eq!(dates(&["base", "", ""]), ["base", "base", "base"]);
+        assert_eq!(dates(&["", ""]), ["", ""]);
+    }
+}
