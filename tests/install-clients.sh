@@ -1,6 +1,6 @@
 #!/bin/sh
 # install-clients.sh : the real clients the tests drive, into $TOOLS: docker (unless the host has it),
-# docker compose, and Python's clients in a virtual environment of their own. Needs $IMAGES, which verifies Debian's packages.
+# its plugins buildx and compose, and Python's clients in a virtual environment of their own. Needs $IMAGES, which verifies Debian's packages.
 set -eu
 mkdir -p "$TOOLS/bin"
 if command -v docker >/dev/null 2>&1; then
@@ -15,6 +15,11 @@ if [ ! -x "$TOOLS/compose/$plugin" ]; then
     echo "Fetching docker compose"
     mkdir -p "$TOOLS/compose/cli-plugins"
     "$IMAGES" package docker-compose --file "usr/libexec/docker/$plugin" --output "$TOOLS/compose/$plugin"
+fi
+if [ ! -x "$TOOLS/buildx/docker-buildx" ]; then
+    echo "Fetching docker buildx"
+    mkdir -p "$TOOLS/buildx"
+    "$IMAGES" package docker-buildx --file usr/libexec/docker/cli-plugins/docker-buildx --output "$TOOLS/buildx/docker-buildx"
 fi
 packages="docker==7.1.0 testcontainers==4.15.0"
 if [ "$(cat "$TOOLS/venv/.packages" 2>/dev/null)" != "$packages" ]; then

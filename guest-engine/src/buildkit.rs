@@ -52,11 +52,11 @@ pub(crate) fn routes(engine: Arc<Engine>) -> Router<AppState> {
     let shared = Arc::new(BuildKit { engine, builds: Builds::default(), sessions: Sessions::default() });
     let (for_grpc, for_session) = (Arc::clone(&shared), Arc::clone(&shared));
     Router::new()
-        .route("/grpc", post(move |upgrade: Upgrade| async move { grpc(upgrade, for_grpc) }))
+        .route("/grpc", post(move |upgrade: Upgrade| async move { grpc(upgrade, &for_grpc) }))
         .route(
             "/session",
             post(move |headers: HeaderMap, State(_): State<AppState>, upgrade: Upgrade| async move {
-                session(headers, upgrade, for_session)
+                session(&headers, upgrade, for_session)
             }),
         )
         .merge(services(&shared))
@@ -74,13 +74,13 @@ fn services<S: Clone + Send + Sync + 'static>(shared: &Arc<BuildKit>) -> Router<
         )
 }
 
-fn grpc(upgrade: Upgrade, shared: Arc<BuildKit>) -> Response {
+fn grpc(upgrade: Upgrade, shared: &Arc<BuildKit>) -> Response {
     // A service that is not served is no reason to end the connection: traces, for one.
-    let router: Router = services(&shared).fallback(|| async { unimplemented() });
+    let router: Router = services(shared).fallback(|| async { unimplemented() });
     upgrade.serve(router)
 }
 
-fn session(headers: HeaderMap, upgrade: Upgrade, shared: Arc<BuildKit>) -> Response {
+fn session(headers: &HeaderMap, upgrade: Upgrade, shared: Arc<BuildKit>) -> Response {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let id = text("x-docker-expose-session-uuid").to_owned();
     if id.is_empty() {

@@ -1,5 +1,6 @@
 //! The engine without a VM, as root on this kernel, driven by real clients.
 
+mod buildx;
 mod compose;
 mod concurrency;
 mod containers;

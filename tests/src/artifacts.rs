@@ -44,6 +44,11 @@ pub fn docker() -> Result<PathBuf> {
     existing("target/tools/bin/docker")
 }
 
+/// The docker client's buildx plugin, in a folder of plugins.
+pub fn buildx() -> Result<PathBuf> {
+    existing("target/tools/buildx/docker-buildx")
+}
+
 /// A Python with docker-py.
 pub fn python() -> Result<PathBuf> {
     existing("target/tools/venv/bin/python")

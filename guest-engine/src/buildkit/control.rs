@@ -53,7 +53,7 @@ impl control_server::Control for Control {
             job.warn(warnings);
             match returned.await {
                 Ok(Ok(solved)) => Ok(solved),
-                Ok(Err(status)) => Err(failure::returned(status)),
+                Ok(Err(status)) => Err(failure::returned(&status)),
                 Err(_) => Err(Status::unknown("the build ended without a result")),
             }
         };

@@ -98,7 +98,7 @@ async fn folder(session: &Session, files: Files, number: usize) -> Result<()> {
     let mut client = FolderClient::new(session.channel.clone()).max_decoding_message_size(MESSAGE);
     let packets = async {
         let packets = client.diff_copy(call).await;
-        Ok(packets.map_err(|status| said("Could not send files", status))?.into_inner())
+        Ok(packets.map_err(|status| said("Could not send files", &status))?.into_inner())
     };
     let sent = super::files::send(&files, packets, &sender).await?;
     files.done(sent);
@@ -114,8 +114,8 @@ async fn archive(session: &Session, mut files: Files, number: usize) -> Result<(
     // The client says nothing, not even that it is there, before it has everything.
     let taken = async {
         let answers = client.diff_copy(call).await;
-        let mut answers = answers.map_err(|status| said("Could not send files", status))?.into_inner();
-        while answers.message().await.map_err(|status| said("Could not send files", status))?.is_some() {}
+        let mut answers = answers.map_err(|status| said("Could not send files", &status))?.into_inner();
+        while answers.message().await.map_err(|status| said("Could not send files", &status))?.is_some() {}
         Ok(())
     };
     let sending = async {

@@ -32,7 +32,7 @@ pub(super) fn failed(failure: &SolveFailure) -> Status {
 }
 
 /// What a client returns as its failure, which was ours before.
-pub(super) fn returned(status: rpc::Status) -> Status {
+pub(super) fn returned(status: &rpc::Status) -> Status {
     let code = Code::from_i32(status.code);
     Status::with_details(code, status.message.clone(), status.encode_to_vec().into())
 }

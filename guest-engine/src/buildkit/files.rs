@@ -37,7 +37,7 @@ pub(super) async fn receive(
             send(PacketType::PacketFin, 0)?;
             finished = true;
         }
-        let packet = packets.message().await.map_err(|status| said("Could not load files", status))?;
+        let packet = packets.message().await.map_err(|status| said("Could not load files", &status))?;
         let Some(packet) = packet else { return Err(broken()) };
         match packet.r#type() {
             PacketType::PacketStat => match packet.stat {
@@ -86,7 +86,7 @@ pub(super) async fn send(
         let mut packets = packets.await?;
         let mut sent = 0;
         loop {
-            let packet = packets.message().await.map_err(|status| said("Could not send files", status))?;
+            let packet = packets.message().await.map_err(|status| said("Could not send files", &status))?;
             let Some(packet) = packet else { return Err(broken()) };
             match packet.r#type() {
                 PacketType::PacketReq => {

@@ -69,7 +69,7 @@ impl BuildClient for Session {
         add_metadata(&mut call, "followpaths", &request.follow);
         add_metadata(&mut call, "exclude-patterns", &request.exclude);
         let mut client = FileSyncClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE);
-        let packets = client.diff_copy(call).await.map_err(|status| said("Could not load files", status))?;
+        let packets = client.diff_copy(call).await.map_err(|status| said("Could not load files", &status))?;
         files::receive(packets.into_inner(), &sender, sink).await
     }
 
@@ -79,7 +79,7 @@ impl BuildClient for Session {
         add_metadata(&mut call, "urlpath", &[path.to_owned()]);
         add_metadata(&mut call, "urlhost", &["buildkit-session".to_owned()]);
         let mut client = UploadClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE);
-        let pulled = client.pull(call).await.map_err(|status| said("Could not load the context", status))?;
+        let pulled = client.pull(call).await.map_err(|status| said("Could not load the context", &status))?;
         let pieces = pulled.into_inner().map(move |piece| {
             let _open = &_nothing;
             piece.map(|message| Bytes::from(message.data)).map_err(io::Error::other)
@@ -95,7 +95,7 @@ impl BuildClient for Session {
         match SecretsClient::new(self.channel.clone()).get_secret(request).await {
             Ok(answer) => Ok(Some(answer.into_inner().data)),
             Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(said(&format!("Could not get the secret {id}"), status)),
+            Err(status) => Err(said(&format!("Could not get the secret {id}"), &status)),
         }
     }
 
@@ -108,7 +108,7 @@ impl BuildClient for Session {
             Ok(_) => Ok(true),
             // It has others, but not this one.
             Err(status) if matches!(status.code(), Code::NotFound | Code::Unknown) => Ok(false),
-            Err(status) => Err(said("Could not ask for an SSH agent", status)),
+            Err(status) => Err(said("Could not ask for an SSH agent", &status)),
         }
     }
 
@@ -130,7 +130,7 @@ impl BuildClient for Session {
         let answer = async {
             let answers = client.forward_agent(call).await;
             let mut answers =
-                answers.map_err(|status| said("Could not reach the SSH agent", status))?.into_inner();
+                answers.map_err(|status| said("Could not reach the SSH agent", &status))?.into_inner();
             while let Some(Ok(message)) = answers.next().await {
                 if writer.write_all(&message.data).await.is_err() {
                     break;
@@ -147,7 +147,7 @@ impl BuildClient for Session {
 }
 
 /// A client's failure as the engine's.
-pub(super) fn said(what: &str, status: Status) -> EngineError {
+pub(super) fn said(what: &str, status: &Status) -> EngineError {
     let message = match status.message() {
         "" => format!("{what}: {}", status.code()),
         message => format!("{what}: {message}"),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "Tests end where they fail")]
 
+mod buildkit;
 mod errors;
 mod images;
 mod support;

@@ -36,6 +36,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings {
             data_root: folder.path().join("data"),
+            run_root: folder.path().join("run"),
             labels: vec!["provider=memory".to_owned()],
             host: guest_engine::host_facts::read(),
             ..Settings::default()

@@ -96,12 +96,15 @@ struct Door<'a> {
     whole_context: OnceCell<Arc<Tree>>,
     named: tokio::sync::Mutex<HashMap<String, Arc<Tree>>>,
     /// Steps that are being worked on.
-    tasks: Mutex<HashMap<(usize, usize, Option<usize>), Task>>,
+    tasks: Mutex<HashMap<Place, Task>>,
     /// Steps that were found.
     used: Mutex<BTreeSet<String>>,
     /// Images that stages stand on, by the first stage that does.
     bases: Mutex<HashMap<String, usize>>,
 }
+
+/// Stage, instruction and trigger.
+type Place = (usize, usize, Option<usize>);
 
 /// What is there before the first stage begins.
 struct Definition {
@@ -364,7 +367,7 @@ impl Door<'_> {
         build.stage(build.plan.target()).await.cloned()
     }
 
-    fn tasks<T>(&self, change: impl FnOnce(&mut HashMap<(usize, usize, Option<usize>), Task>) -> T) -> T {
+    fn tasks<T>(&self, change: impl FnOnce(&mut HashMap<Place, Task>) -> T) -> T {
         change(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -614,7 +617,7 @@ fn named_digest(text: &str) -> String {
     digest(text.as_bytes())
 }
 
-fn key_of(step: &Step) -> (usize, usize, Option<usize>) {
+fn key_of(step: &Step) -> Place {
     (step.stage, step.index, step.trigger)
 }
 

@@ -319,7 +319,7 @@ fn pick_from(tree: &Arc<Tree>, source: &str, manner: &Manner) -> Result<Option<V
         let Some(path) = tree.resolve(found) else { return Ok(None) };
         let spool = manner.spool.with_extension(number.to_string());
         let one = one(tree, name_of(found), path, manner, &spool)?;
-        if !(manner.exclude.matches(&one.name) && !one.folder) {
+        if one.folder || !manner.exclude.matches(&one.name) {
             picked.push(one);
         }
     }

@@ -179,11 +179,8 @@ pub(super) fn remove_stubs(upper: &Path, paths: &[String]) -> io::Result<()> {
     for path in paths {
         let Some((parent, name)) = path.rsplit_once('/') else { continue };
         let parent = if parent.is_empty() { "/" } else { parent };
-        let folder = match rfs::openat2(&root, parent, flags, Mode::empty(), resolve) {
-            Ok(folder) => folder,
-            // Not there, or something else by now.
-            Err(_) => continue,
-        };
+        // Not there, or something else by now.
+        let Ok(folder) = rfs::openat2(&root, parent, flags, Mode::empty(), resolve) else { continue };
         let Ok(stat) = rfs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let before = rfs::fstat(&folder)?;
         let removed = match FileType::from_raw_mode(stat.st_mode) {

@@ -259,7 +259,7 @@ impl Door<'_> {
             }
         });
         join_all(serve).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

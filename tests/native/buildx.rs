@@ -1,0 +1,318 @@
+//! `docker build` as nearly everyone runs it: through buildx, which speaks BuildKit's API.
+
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+use tests::{
+    NativeEngine, artifacts, host,
+    run::{Run, eventually, run, run_with_input},
+};
+
+/// An engine, and a client that has buildx.
+struct Builds {
+    engine: NativeEngine,
+    /// The client's configuration.
+    config: TempDir,
+}
+
+/// Files of a build.
+struct Context(TempDir);
+
+impl Builds {
+    fn start() -> Result<Self> {
+        let config = TempDir::new()?;
+        let plugins = artifacts::buildx()?;
+        let plugins = plugins.parent().context("buildx lies in a folder")?;
+        let text = serde_json::json!({ "cliPluginsExtraDirs": [plugins] });
+        fs::write(config.path().join("config.json"), text.to_string())?;
+        Ok(Self { engine: NativeEngine::with_busybox()?, config })
+    }
+
+    fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = host::docker(&self.engine.url(), args)?;
+        command.env("DOCKER_CONFIG", self.config.path()).env("BUILDX_CONFIG", self.config.path());
+        Ok(command)
+    }
+
+    fn docker(&self, args: &[&str]) -> Result<Run> {
+        run(&mut self.command(args)?)
+    }
+
+    /// `docker build ARGS… CONTEXT` with everything printed.
+    fn build(&self, context: &Context, args: &[&str]) -> Result<Run> {
+        let mut all = vec!["build", "--progress=plain"];
+        all.extend(args);
+        let folder = context.0.path().to_string_lossy().into_owned();
+        all.push(&folder);
+        self.docker(&all)
+    }
+
+    /// What a build leaves at `/out`.
+    fn out(&self, context: &Context, args: &[&str]) -> Result<String> {
+        let folder = TempDir::new()?;
+        let output = format!("type=local,dest={}", folder.path().display());
+        let mut all = args.to_vec();
+        all.extend(["--output", &output]);
+        self.build(context, &all)?.ok()?;
+        Ok(fs::read_to_string(folder.path().join("out"))?)
+    }
+}
+
+impl Context {
+    fn new(files: &[(&str, &str)]) -> Result<Self> {
+        let folder = TempDir::new()?;
+        for (path, content) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+            fs::write(path, content)?;
+        }
+        Ok(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[test]
+fn a_build_shows_its_steps_and_is_found_again() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[
+        (
+            "Dockerfile",
+            "FROM busybox AS tool\nRUN echo from the tool | tee /made\nFROM busybox\nWORKDIR /app\nCOPY a .\n\
+             COPY --from=tool /made .\nLABEL one=two\nCMD [\"cat\", \"a\", \"made\"]\n",
+        ),
+        ("a", "a file\n"),
+    ])?;
+    let file = context.path("id");
+    let id_file = file.to_string_lossy();
+    let first = builds.build(&context, &["-t", "one:1", "-t", "two", "--iidfile", &id_file])?;
+    let shown = first.stderr.clone();
+    first.ok()?;
+    for line in [
+        "[internal] load build definition from Dockerfile",
+        "[internal] load metadata for docker.io/library/busybox:latest",
+        "[tool 1/2] FROM docker.io/library/busybox:latest",
+        "[tool 2/2] RUN echo from the tool | tee /made",
+        "from the tool",
+        "[stage-1 4/4] COPY --from=tool /made .",
+        "naming to docker.io/library/one:1 done",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert!(!shown.contains("CACHED"), "{shown}");
+    let id = fs::read_to_string(&file)?;
+    assert_eq!(builds.docker(&["run", "--rm", "two"])?.ok()?, "a file\nfrom the tool");
+    assert_eq!(
+        builds.docker(&["inspect", "-f", "{{.Id}} {{.Config.Labels}}", "one:1"])?.ok()?,
+        format!("{id} map[one:two]")
+    );
+    // Nothing changed: the very same image.
+    let again = builds.build(&context, &["--iidfile", &id_file])?;
+    assert_eq!(again.stderr.matches("CACHED").count(), 4, "{}", again.stderr);
+    assert_eq!(fs::read_to_string(&file)?, id);
+    // A file changed: what depends on it is made anew, and the tool is not.
+    fs::write(context.path("a"), "another\n")?;
+    let changed = builds.build(&context, &["-t", "two"])?;
+    assert_eq!(changed.stderr.matches("CACHED").count(), 2, "{}", changed.stderr);
+    assert_eq!(builds.docker(&["run", "--rm", "two"])?.ok()?, "another\nfrom the tool");
+    // By one step of the classic builder or by all of BuildKit's: no image is left over.
+    assert_eq!(builds.docker(&["images", "-aq", "--filter", "dangling=true"])?.ok()?.lines().count(), 1);
+    Ok(())
+}
+
+/// Dockerfiles, and what they leave at `/out`.
+const GOLDEN: &[(&str, &str)] = &[
+    (
+        "ARG TAG=latest\nFROM busybox:${TAG}\nARG V=1.2.3\nARG TARGETARCH\nENV A=${V%%.*} B=${V#*.} C=${V/1/x} D=${NO:-d}\n\
+         RUN echo $A $B $C $D $TARGETARCH $V > /out\n",
+        "1 2.3 x.2.3 d amd64 1.2.3\n",
+    ),
+    ("FROM busybox\nRUN <<EOF\necho one > /out\necho two >> /out\nEOF\n", "one\ntwo\n"),
+    ("FROM busybox\nRUN <<EOF\n#!/bin/sh\necho $0 > /out\nEOF\n", "/dev/pipes/EOF\n"),
+    ("FROM scratch\nENV X=y\nCOPY <<EOF /out\n$X\nEOF\n", "y\n"),
+    (
+        "FROM busybox\nCOPY --link --chown=7:8 --chmod=640 d/b.txt /x/\nRUN stat -c '%u %g %a' /x/b.txt > /out\n",
+        "7 8 640\n",
+    ),
+    (
+        "FROM busybox\nCOPY --parents d/*.txt /x/\nCOPY --exclude=*.md d /y\nRUN cd / && find x/* y/* -type f | sort > /out\n",
+        "x/d/b.txt\ny/b.txt\n",
+    ),
+    ("FROM busybox\nCOPY . /x\nRUN ls /x > /out\n", "Dockerfile\nd\nout.tar\n"),
+    ("FROM busybox\nADD out.tar /x/\nCOPY out.tar /y/\nRUN cat /x/in && ls /y > /out\n", "out.tar\n"),
+    (
+        "FROM busybox\nRUN --mount=type=bind,source=d,target=/d --mount=type=tmpfs,target=/t --mount=type=secret,id=s \\\n \
+         --mount=type=bind,from=busybox,source=/bin,target=/b cat /d/b.txt /run/secrets/s > /t/x && test -e /b/sh && \\\n \
+         cp /t/x /out\nRUN ls -d /d /t /b /run 2>/dev/null >> /out || true\n",
+        "b\nsecret\n",
+    ),
+    ("FROM busybox\nRUN --mount=type=secret,id=s,env=S echo $S > /out\n", "secret\n"),
+    ("FROM busybox\nRUN --network=none ls /sys/class/net > /out\n", "lo\n"),
+    ("FROM busybox AS unused\nRUN exit 1\nFROM busybox\nRUN echo fine > /out\n", "fine\n"),
+    (
+        "FROM other AS x\nFROM busybox\nCOPY --from=files f /f\nCOPY --from=x /bin/sh /s\nRUN cat /f > /out\n",
+        "named\n",
+    ),
+];
+
+#[test]
+fn the_dockerfiles_language() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[
+        ("d/b.txt", "b\n"),
+        ("d/c.md", "c\n"),
+        ("ignored", "x"),
+        (".dockerignore", "# no\nignored\n*ignore\nsecret\nnamed\n"),
+        ("secret", "secret"),
+        ("named/f", "named\n"),
+        ("in", "in\n"),
+    ])?;
+    let tar = Command::new("tar").args(["-cf", "out.tar", "in"]).current_dir(context.0.path()).status()?;
+    assert!(tar.success());
+    fs::remove_file(context.path("in"))?;
+    let secret = format!("id=s,src={}", context.path("secret").display());
+    let named = format!("files={}", context.path("named").display());
+    for (dockerfile, expected) in GOLDEN {
+        fs::write(context.path("Dockerfile"), dockerfile)?;
+        let args = [
+            "--secret",
+            &secret,
+            "--build-context",
+            &named,
+            "--build-context",
+            "other=docker-image://busybox",
+        ];
+        let out = builds.out(&context, &args).with_context(|| (*dockerfile).to_owned())?;
+        // The secret has no newline of its own.
+        assert_eq!(out.trim_end(), expected.trim_end(), "{dockerfile}");
+    }
+    Ok(())
+}
+
+#[test]
+fn failures_show_the_place() -> Result<()> {
+    let builds = Builds::start()?;
+    for (dockerfile, args, expected) in [
+        (
+            "FROM busybox\nRUN echo why; exit 3\n",
+            &[][..],
+            "process \"/bin/sh -c echo why; exit 3\" did not complete successfully: exit code: 3",
+        ),
+        ("FROM scratch\nCOPY nope /\n", &[], "\"/nope\": not found"),
+        ("FROM scratch\nFOO x\n", &[], "dockerfile parse error on line 2: unknown instruction: FOO"),
+        ("FROM scratch AS a\n", &["--target", "b"], "target stage \"b\" could not be found"),
+        ("# syntax=me/mine\nFROM scratch\n", &[], "the frontend me/mine is not supported"),
+        ("FROM busybox\nRUN --mount=type=secret,id=s,required true\n", &[], "secret s: not found"),
+    ] {
+        let context = Context::new(&[("Dockerfile", dockerfile)])?;
+        let shown = builds.build(&context, args)?.fails(1)?;
+        assert!(shown.contains("ERROR: failed to solve: ") && shown.contains(expected), "{shown}");
+        if dockerfile.contains("exit 3") {
+            assert!(shown.contains("Dockerfile:2") && shown.contains(">>> RUN echo why; exit 3"), "{shown}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn caches_outlive_builds_until_they_are_pruned() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = "FROM busybox\nARG N\nRUN --mount=type=cache,target=/c echo $N >> /c/n && cp /c/n /out\n";
+    let context = Context::new(&[("Dockerfile", text)])?;
+    assert_eq!(builds.out(&context, &["--build-arg", "N=1"])?, "1\n");
+    assert_eq!(builds.out(&context, &["--build-arg", "N=2"])?, "1\n2\n");
+    let used = builds.docker(&["buildx", "du", "--verbose"])?.ok()?;
+    assert!(used.contains("exec.cachemount") && used.contains("RUN --mount=type=cache"), "{used}");
+    builds.docker(&["builder", "prune", "-af"])?.ok()?;
+    let left = builds.docker(&["buildx", "du"])?.ok()?;
+    assert!(left.contains("Total:\t\t0B"), "{left}");
+    assert_eq!(builds.out(&context, &["--build-arg", "N=2"])?, "2\n");
+    Ok(())
+}
+
+#[test]
+fn the_clients_other_ways() -> Result<()> {
+    let builds = Builds::start()?;
+    // A Dockerfile on stdin, and an archive.
+    let mut command = builds.command(&["build", "-q", "-t", "stdin", "-"])?;
+    run_with_input(&mut command, b"FROM busybox\nCMD echo from stdin\n")?.ok()?;
+    assert_eq!(builds.docker(&["run", "--rm", "stdin"])?.ok()?, "from stdin");
+    let context =
+        Context::new(&[("Dockerfile", "FROM busybox\nCOPY f /f\nCMD cat /f\n"), ("f", "packed\n")])?;
+    let tar = Command::new("tar").args(["-cf", "-", "."]).current_dir(context.0.path()).output()?;
+    let mut command = builds.command(&["build", "-q", "-t", "packed", "-"])?;
+    run_with_input(&mut command, &tar.stdout)?.ok()?;
+    assert_eq!(builds.docker(&["run", "--rm", "packed"])?.ok()?, "packed");
+    // An archive out, and the answer of -q.
+    let tar = context.path("out.tar");
+    builds.build(&context, &["-q", "--output", &format!("type=tar,dest={}", tar.display())])?.ok()?;
+    let listed = Command::new("tar").arg("-tf").arg(&tar).output()?;
+    assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line == "f"));
+    let folder = context.0.path().to_string_lossy().into_owned();
+    let id = builds.docker(&["build", "-q", &folder])?.ok()?;
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert!(builds.docker(&["buildx", "ls"])?.ok()?.contains("linux/amd64"));
+    Ok(())
+}
+
+#[test]
+fn an_ssh_agent_reaches_a_step() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[(
+        "Dockerfile",
+        "FROM busybox\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\" && echo there > /out\n",
+    )])?;
+    let socket = context.path("agent");
+    let mut agent =
+        Agent(Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn()?);
+    eventually("The agent listens", || Ok(socket.exists()))?;
+    let ssh = format!("default={}", socket.display());
+    let out = builds.out(&context, &["--ssh", &ssh]);
+    agent.0.kill()?;
+    assert_eq!(out?, "there\n");
+    Ok(())
+}
+
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn an_interrupted_build_stops() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[("Dockerfile", "FROM busybox\nRUN sleep 71077107\n")])?;
+    let folder = context.0.path().to_string_lossy().into_owned();
+    let mut command = builds.command(&["build", &folder])?;
+    let mut client = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    eventually("The step runs", || runs("71077107"))?;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(client.id())?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT)?;
+    client.wait()?;
+    eventually("The step is gone", || Ok(!runs("71077107")?))?;
+    eventually("Nothing is left of it", || {
+        let left = fs::read_dir(builds.engine.data_root().join("overlay"))?.count();
+        Ok(left == 0)
+    })
+}
+
+/// Whether a `sleep` with that argument runs anywhere.
+fn runs(argument: &str) -> Result<bool> {
+    for process in fs::read_dir("/proc")? {
+        let line = fs::read(process?.path().join("cmdline")).unwrap_or_default();
+        if line.starts_with(b"sleep\0") && String::from_utf8_lossy(&line).contains(argument) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
