@@ -101,7 +101,7 @@ fn a_build_shows_its_steps_and_is_found_again() -> Result<()> {
         "[tool 2/2] RUN echo from the tool | tee /made",
         "from the tool",
         "[stage-1 4/4] COPY --from=tool /made .",
-        "naming to docker.io/library/one:1 done",
+        "naming to docker.io/library/one:1",
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
@@ -121,8 +121,8 @@ fn a_build_shows_its_steps_and_is_found_again() -> Result<()> {
     let changed = builds.build(&context, &["-t", "two"])?;
     assert_eq!(changed.stderr.matches("CACHED").count(), 2, "{}", changed.stderr);
     assert_eq!(builds.docker(&["run", "--rm", "two"])?.ok()?, "another\nfrom the tool");
-    // By one step of the classic builder or by all of BuildKit's: no image is left over.
-    assert_eq!(builds.docker(&["images", "-aq", "--filter", "dangling=true"])?.ok()?.lines().count(), 1);
+    // Steps are no images: none is left over.
+    assert_eq!(builds.docker(&["images", "-aq", "--filter", "dangling=true"])?.ok()?, "");
     Ok(())
 }
 
@@ -251,7 +251,7 @@ fn the_clients_other_ways() -> Result<()> {
     assert_eq!(builds.docker(&["run", "--rm", "packed"])?.ok()?, "packed");
     // An archive out, and the answer of -q.
     let tar = context.path("out.tar");
-    builds.build(&context, &["-q", "--output", &format!("type=tar,dest={}", tar.display())])?.ok()?;
+    builds.build(&context, &["--output", &format!("type=tar,dest={}", tar.display())])?.ok()?;
     let listed = Command::new("tar").arg("-tf").arg(&tar).output()?;
     assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line == "f"));
     let folder = context.0.path().to_string_lossy().into_owned();

@@ -33,11 +33,13 @@ impl Containers {
     pub(crate) async fn once(
         &self,
         layers: &[String],
-        config: ContainerConfig,
+        mut config: ContainerConfig,
         mut host: HostConfig,
     ) -> Result<Once> {
         validate::normalise(&config, &mut host)?;
         host.log_config = Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None });
+        // A step writes where the image will have its volumes.
+        config.volumes = None;
         let endpoints = self.shared.settle_endpoints(&host, HashMap::new())?;
         let id = random_id()?;
         let record = Record {
@@ -48,12 +50,14 @@ impl Containers {
             layers: layers.to_vec(),
             config,
             host,
+            mounts: Vec::new(),
             endpoints,
             state: State::default(),
             attached: BTreeMap::new(),
             ports: Vec::new(),
             restarts: 0,
             manually_stopped: false,
+            removing_volumes: false,
         };
         let once = Once { shared: self.shared.clone(), record };
         if let Err(error) = once.prepare().await {
@@ -98,6 +102,7 @@ impl Once {
         output: mpsc::Sender<OutputFrame>,
         cancel: &CancellationToken,
     ) -> Result<ExitStatus> {
+        self.record.mounts = self.shared.mounts_of(&self.record)?;
         let bundle = self.shared.bundle(&mut self.record).await?;
         let task = self.shared.runtime.create(bundle).await.map_err(start_failed)?;
         let wanted = AttachRequest { stdin: false, stdout: true, stderr: true };

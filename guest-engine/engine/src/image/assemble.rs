@@ -26,7 +26,7 @@ impl Images {
             let info = self.layers.layer(diff_id).await?;
             layers.push(info.ok_or_else(|| EngineError::system(format!("Layer {diff_id} is missing")))?);
         }
-        let id = self.store.put_config(blob(assembled)?).await?;
+        let id = self.store.put(blob(assembled)?).await?;
         self.change(|index| {
             index.ghosts.remove(&id);
             let known = index.images.get(&id);
