@@ -7,12 +7,6 @@ async fn what_docker_has_and_we_have_not_is_named() {
     let fixture = Fixture::start().await;
     let nodes = fixture.run(&["node", "ls"]).await;
     assert!(nodes.stderr.contains("This node is not a swarm manager."), "{}", nodes.stderr);
-    let search = fixture.run(&["search", "x"]).await;
-    assert!(
-        search.stderr.contains("GET /images/search is not supported by this engine yet"),
-        "{}",
-        search.stderr
-    );
 }
 
 #[tokio::test]
@@ -30,7 +24,7 @@ async fn statuses_and_messages_are_dockerds() {
         ("GET /v1.10/version", "400", "client version 1.10 is too old."),
         ("GET /images/json?filters=%7B%22bogus%22%3A%5B%22x%22%5D%7D", "400", "invalid filter 'bogus'"),
         ("GET /images/a/b/c/json", "404", "No such image: a/b/c:latest"),
-        ("POST /images/x/push", "501", "POST /images/x/push is not supported by this engine yet"),
+        ("PUT /volumes/x", "501", "Cluster volumes are not supported by this engine"),
         ("GET /events?since=x", "400", "failed to parse"),
         ("GET /plugins", "200", "[]"),
     ] {
