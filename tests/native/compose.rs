@@ -1,6 +1,6 @@
 //! `docker compose`: a project of several services from its first `up` to `down -v`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
 use tempfile::TempDir;
@@ -98,7 +98,16 @@ fn a_project_lives_from_up_to_down() -> Result<()> {
 
     project.compose(&["up", "-d", "--no-recreate", "--scale", "web=3"])?.ok()?;
     assert_eq!(project.services()?, running(&["shop-db-1", "shop-web-1", "shop-web-2", "shop-web-3"]));
-    project.compose(&["stop", "-t", "1", "web"])?.ok()?;
+    eventually("Every web service has seen the database", || {
+        let logs = project.compose(&["logs", "--no-log-prefix", "web"])?.ok()?;
+        Ok(logs.matches("web sees stock").count() == 3)
+    })?;
+    let following = std::thread::scope(|scope| -> Result<Run> {
+        let logs = scope.spawn(|| project.compose(&["logs", "-f", "--no-log-prefix", "web"]));
+        project.compose(&["stop", "-t", "1", "web"])?.ok()?;
+        logs.join().unwrap_or_else(|_| bail!("Following the logs panicked"))
+    })?;
+    assert_eq!(following.ok()?.matches("web sees stock").count(), 3, "it ends with the services");
     assert_eq!(project.services()?.iter().filter(|(_, state)| state == "exited").count(), 3);
     project.compose(&["start", "web"])?.ok()?;
     project.compose(&["up", "-d", "--force-recreate", "-t", "0", "--scale", "web=1"])?.ok()?;
