@@ -253,7 +253,7 @@ impl LayerStore for OverlayLayers {
         let layers = self.layers.clone();
         let temporary = self.temporary();
         blocking(move || {
-            ground::make(&temporary).map_err(|error| system("Could not make a layer", error))?;
+            make_folder(&temporary).map_err(|error| system("Could not make a layer", error))?;
             let upper = rootfs.writable(&container);
             let committed = if consume {
                 rootfs
