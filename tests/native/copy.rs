@@ -170,6 +170,8 @@ fn links_and_archives_stay_in_the_container() -> Result<()> {
             "{entries:?}: {answer}"
         );
     }
+    let answer = put("/work", &[("../x", b'0', "x")])?;
+    assert!(answer.contains(r#""message":"\"../x\" is outside of \"/work\"""#), "{answer}");
     // A link is replaced, not followed; one to a folder of the container leads there.
     put("/work", &[("file", b'0', "mine")])?;
     put("/work", &[("link", b'2', "/in"), ("link/through", b'0', "x")])?;

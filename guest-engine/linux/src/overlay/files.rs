@@ -223,7 +223,8 @@ fn extract(
         UnpackError::OverFolder { .. } | UnpackError::OverFile { .. } => {
             EngineError::invalid(error.to_string())
         }
-        UnpackError::Read(_) | UnpackError::Escapes { .. } | UnpackError::NoTarget { .. } => {
+        UnpackError::Escapes { path } => EngineError::invalid(format!("{path:?} is outside of {folder:?}")),
+        UnpackError::Read(_) | UnpackError::NoTarget { .. } => {
             EngineError::invalid("Could not unpack the archive").because(error)
         }
     })?;
