@@ -13,8 +13,9 @@ use std::{
 const DIRECTION: &[(&str, &[&str])] = &[
     ("guest-contract", &[]),
     ("machine-drivers", &["guest-contract"]),
+    ("driver-cloud", &["machine-drivers"]),
     ("driver-kvm", &["machine-drivers", "guest-contract"]),
-    ("machine", &["driver-kvm", "machine-drivers", "guest-contract"]),
+    ("machine", &["driver-cloud", "driver-kvm", "machine-drivers", "guest-contract"]),
     ("engine", &[]),
     ("engine-linux", &["engine"]),
     ("guest-engine", &["engine", "engine-linux", "guest-contract"]),
@@ -24,6 +25,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
 
 /// Concrete adapters and the one file that may name them.
 const COMPOSITION: &[(&str, &str, &str)] = &[
+    ("machine/src", "driver_cloud::", "machine/src/drivers.rs"),
     ("machine/src", "driver_kvm::", "machine/src/drivers.rs"),
     ("guest-engine/src/http", "engine_linux::", "guest-engine/src/main.rs"),
 ];

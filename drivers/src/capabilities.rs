@@ -7,4 +7,9 @@ pub struct Capabilities {
     pub local: bool,
     /// The guest boots anonymous and takes its seed over [`crate::Access::seed_socket`].
     pub seed_channel: bool,
+    /// `create` leaves the instance running, as clouds do: there is no other way to have one.
+    pub runs_when_created: bool,
+    /// The host is somebody's, lent to the machine: power on and off mean the engine's service on it, and
+    /// `remove` leaves the host as it was found.
+    pub borrowed_host: bool,
 }

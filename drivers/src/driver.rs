@@ -1,8 +1,11 @@
 //! The contract every driver fulfils. `testing::conformance` checks it.
 
-use crate::{Access, Capabilities, DriverError, Instance, InstanceState, MachineSpec, OptionSpec, Progress};
+use crate::{
+    Access, Capabilities, DriverError, DriverOptions, Instance, InstanceState, Leftover, MachineSpec,
+    OptionSpec, Progress,
+};
 use async_trait::async_trait;
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, path::Path, time::Duration};
 
 /// Makes and drives virtual machines. All methods may be called concurrently for different machines;
 /// `machine` holds the machine's lock around every method that changes something.
@@ -24,9 +27,17 @@ pub trait Driver: Debug + Send + Sync {
     /// nothing. `Ok` carries sentences the user should read (for example that the VM will be slow).
     async fn check(&self, spec: &MachineSpec) -> Result<Vec<String>, DriverError>;
 
-    /// Makes the instance, without starting it. When it fails, nothing is left behind. On an instance
+    /// Makes the instance, without starting it unless [`Capabilities::runs_when_created`]. When it fails, nothing is left behind. On an instance
     /// that exists already (a retried `create`) it changes nothing and returns it.
     async fn create(&self, spec: &MachineSpec, progress: &dyn Progress) -> Result<Instance, DriverError>;
+
+    /// What a `create` that was cut off made of the machine: by its folder and id, without its options,
+    /// which are forgotten. Called by `rm`. Drivers that keep all they make in the folder have nothing to
+    /// find.
+    async fn recover(&self, directory: &Path, machine_id: &str) -> Result<Option<Instance>, DriverError> {
+        let _ = (directory, machine_id);
+        Ok(None)
+    }
 
     /// Starts the instance. Returns once boot has been initiated, not once the guest is reachable.
     /// Starting a running instance does nothing.
@@ -51,4 +62,18 @@ pub trait Driver: Debug + Send + Sync {
     /// The last lines the guest printed on its console, newest last, for error messages and
     /// `machine logs`. Empty where there is no console.
     async fn console_tail(&self, instance: &Instance, lines: usize) -> Result<Vec<String>, DriverError>;
+
+    /// What this driver made for the store `owner` in the account that `options` name, and that belongs to
+    /// none of the machines `alive`. Removes it with `remove`; either way the answer lists it. Called by
+    /// `machine gc`.
+    async fn leftovers(
+        &self,
+        options: &DriverOptions,
+        owner: &str,
+        alive: &BTreeSet<String>,
+        remove: bool,
+    ) -> Result<Vec<Leftover>, DriverError> {
+        let _ = (options, owner, alive, remove);
+        Ok(Vec::new())
+    }
 }

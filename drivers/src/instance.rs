@@ -48,6 +48,29 @@ pub struct SshEndpoint {
     pub user: String,
 }
 
+/// Which keys SSH uses. By default both pairs are those that `machine` made before `create`
+/// ([`crate::Identity`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SshKeys {
+    /// Private key file to log in with, where it is not the machine's own.
+    pub client: Option<PathBuf>,
+    /// What the SSH server must show, where it is not the key of the identity: OpenSSH public keys or
+    /// fingerprints (`SHA256:…`), any of them. Empty: the identity's.
+    pub host: Vec<String>,
+}
+
+/// Where the engine is, seen from the SSH server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EngineHome {
+    /// In our guest: it comes up with it.
+    #[default]
+    Guest,
+    /// On a host with an operating system of its own, where `machine` installs and upgrades it.
+    Host,
+    /// An engine that is there already, answering on this socket; it is used as it is.
+    Existing(String),
+}
+
 /// How to reach a running guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -58,4 +81,8 @@ pub struct Access {
     /// Unix socket of the seed channel (see `guest_contract::channel`), where the driver has one.
     /// One client at a time; may be longer than `sockaddr_un` holds.
     pub seed_socket: Option<PathBuf>,
+    /// Its keys.
+    pub keys: SshKeys,
+    /// Its engine.
+    pub engine: EngineHome,
 }

@@ -1,7 +1,7 @@
 //! The strict in-memory driver keeps the contract, and fails exactly when told to.
 
 use machine_drivers::{
-    Driver, DriverError, InstanceState, MachineSpec, OptionValue, Silent,
+    Driver, DriverError, Identity, InstanceState, MachineSpec, OptionValue, Silent,
     testing::{MemoryDriver, Step, Subject, conformance},
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -10,6 +10,8 @@ fn spec(root: &Path) -> MachineSpec {
     MachineSpec {
         name: "dev".to_owned(),
         machine_id: root.display().to_string(),
+        owner: "store".to_owned(),
+        identity: Identity::default(),
         directory: root.to_owned(),
         cache: root.join("cache"),
         image: None,

@@ -3,6 +3,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Waits until the other end of the pipe `fd` is closed. A service started early has its program in
 /// memory by the time it may begin.
@@ -18,6 +20,18 @@ pub fn tell(fd: i32) -> io::Result<()> {
     let mut pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}"))?;
     pipe.write_all(b"\n")?;
     nix::unistd::close(fd)?;
+    Ok(())
+}
+
+/// Tells systemd, where it waits for that (`Type=notify`), that the service is ready.
+pub fn tell_systemd() -> io::Result<()> {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let bytes = name.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&name)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
     Ok(())
 }
 

@@ -69,7 +69,7 @@ pub async fn serve(
     options.run_root = prepare_folder(&options.run_root)?;
     // Held until the process ends; the kernel lets go of it however that happens.
     let _lock = lock(&options.data_root)?;
-    let stop = shutdown::on_signal().map_err(ServeError::Signals)?;
+    let shutdown::Told { stop, with_containers } = shutdown::on_signal().map_err(ServeError::Signals)?;
     let listener = socket::bind(&options.socket, options.group.as_deref()).await?;
     let settings = Settings {
         data_root: options.data_root.clone(),
@@ -98,10 +98,11 @@ pub async fn serve(
         // The backlog accepts already; the loop below starts without another wait.
         ready::tell(fd).map_err(ServeError::Ready)?;
     }
+    ready::tell_systemd().map_err(ServeError::Ready)?;
     tracing::info!(socket = %options.socket.display(), "The Engine API answers");
     let containers = async {
         stop.cancelled().await;
-        if options.stop_containers_on_exit {
+        if options.stop_containers_on_exit || with_containers.is_cancelled() {
             stop_containers(&engine).await;
         }
     };

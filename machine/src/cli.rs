@@ -70,6 +70,7 @@ Environment:
   MACHINE_STORAGE_PATH    Folder of the store (default ~/.docker/machine)
   MACHINE_DRIVER          Driver of create (default kvm)
   MACHINE_GUEST_IMAGE     Folder of the guest image (default beside the executable)
+  MACHINE_ENGINE_BINARY   Engine put on cloud hosts (default beside the executable)
   MACHINE_LOG             What the keeper and --debug log, such as info or machine=debug
   ENGINE_REGISTRY_MIRROR  Registry mirrors of new machines, separated by commas
   SHELL                   Shell of machine env
@@ -89,6 +90,8 @@ pub enum Command {
     Create(Box<Create>),
     /// Print the commands that set up the shell for a machine
     Env(Env),
+    /// Find and remove what is in a cloud account in this store's name but belongs to no machine
+    Gc(Gc),
     /// Print a machine's record
     Inspect(Inspect),
     /// Print the IP address of machines
@@ -197,6 +200,20 @@ pub struct Env {
     /// Refused: there is no Swarm as docker-machine had it
     #[arg(long, hide = true)]
     pub swarm: bool,
+}
+
+/// `gc`; the drivers add their options
+#[derive(Clone, Debug, Args)]
+pub struct Gc {
+    /// Driver whose account is looked at [env: MACHINE_DRIVER=]
+    #[arg(short, long)]
+    pub driver: Option<String>,
+    /// Ask nothing
+    #[arg(short)]
+    pub yes: bool,
+    /// Only show what there is
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
 }
 
 /// `inspect`

@@ -5,6 +5,7 @@ mod active;
 mod config;
 mod create;
 mod env;
+mod gc;
 mod inspect;
 mod keeper;
 mod logs;
@@ -56,6 +57,7 @@ pub(crate) async fn run(context: &Context<'_>, parsed: Parsed) -> Result<(), Com
             create::run(context, *arguments, parsed.cli.tls, parsed.driver_options).await
         }
         Command::Env(arguments) => env::run(context, &arguments).await,
+        Command::Gc(arguments) => gc::run(context, &arguments, parsed.driver_options).await,
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Ip(arguments) => reach::ip(context, &arguments).await,
         Command::Keeper(arguments) => keeper::run(context, &arguments).await,

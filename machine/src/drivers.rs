@@ -25,7 +25,9 @@ pub struct UnknownDriver {
 impl Registry {
     /// What is built in. Cheap: every command calls it.
     pub fn built_in() -> Self {
-        Self::of(vec![Arc::new(driver_kvm::KvmDriver::new())])
+        let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(driver_kvm::KvmDriver::new())];
+        drivers.extend(driver_cloud::drivers());
+        Self::of(drivers)
     }
 
     /// These.

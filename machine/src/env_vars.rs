@@ -6,6 +6,8 @@ pub const STORAGE_PATH: &str = "MACHINE_STORAGE_PATH";
 pub const DRIVER: &str = "MACHINE_DRIVER";
 /// Folder of the guest image; `--image` goes before it. Default: beside the executable.
 pub const GUEST_IMAGE: &str = "MACHINE_GUEST_IMAGE";
+/// The engine's binary that is put on hosts. Default: beside the executable, as it is built or installed.
+pub const ENGINE: &str = "MACHINE_ENGINE_BINARY";
 /// Mirrors of Docker Hub for the engine, separated by commas, besides `--engine-registry-mirror`.
 pub const REGISTRY_MIRROR: &str = "ENGINE_REGISTRY_MIRROR";
 /// What the keeper and `--debug` log, in the syntax of `tracing`: `info`, `machine=debug`.

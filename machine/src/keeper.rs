@@ -34,9 +34,9 @@ use crate::{
     ssh::{Connector, SshError, keys},
     tunnel::{Door, Tunnel, TunnelError},
 };
-use guest_contract::{Phase, paths, seed::EngineSettings};
+use guest_contract::{Phase, host, paths, seed::EngineSettings};
 use lock::KeeperLock;
-use machine_drivers::Access;
+use machine_drivers::{Access, EngineHome};
 use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     stat::{Mode, umask},
@@ -153,8 +153,12 @@ pub async fn run(plan: KeeperPlan) -> Result<(), KeeperError> {
     let _lock = KeeperLock::take(&plan.directory)?
         .ok_or_else(|| KeeperError::AlreadyRunning { name: plan.name.clone() })?;
     let keys = keys::load(&plan.directory)?;
-    let connector = Connector::new(plan.access.ssh.clone(), &plan.directory)?;
-    let tunnel = Tunnel::new(connector, paths::ENGINE_SOCKET);
+    let connector = Connector::new(&plan.access, &plan.directory)?;
+    let tunnel = match &plan.access.engine {
+        EngineHome::Guest => Tunnel::new(connector, paths::ENGINE_SOCKET),
+        EngineHome::Host => Tunnel::to_plain_sshd(connector, host::ENGINE_SOCKET),
+        EngineHome::Existing(socket) => Tunnel::to_plain_sshd(connector, socket),
+    };
     let (sockets, control, api) = Sockets::bind(&plan.directory)?;
     // The unix socket is what counts: without the other endpoint a keeper is still of use.
     let door = port::listen(&plan.directory).await.map(|listener| Door::new(listener, &plan.directory));

@@ -27,6 +27,7 @@ pub mod lifecycle;
 mod logging;
 pub mod machine;
 mod options;
+pub mod provision;
 pub mod ssh;
 pub mod store;
 pub mod template;
@@ -42,6 +43,7 @@ use crate::{
     interrupts::Interrupts,
     keeper::SpawnOptions,
     lifecycle::{Guests, KeptGuests},
+    provision::EngineBinary,
     store::Store,
     ui::Ui,
 };
@@ -106,7 +108,13 @@ fn execute(
         Some(guests) => Arc::clone(guests),
         None => {
             let spawn = SpawnOptions { executable: world.environment.executable.clone(), storage_path: root };
-            Arc::new(KeptGuests { spawn })
+            let environment = &world.environment;
+            let engine = EngineBinary::find(
+                environment.get(env_vars::ENGINE),
+                &environment.executable,
+                &environment.working_folder,
+            );
+            Arc::new(KeptGuests { spawn, engine })
         }
     };
     let context = Context {

@@ -17,6 +17,7 @@
 mod certificates;
 mod create;
 mod guests;
+mod hosts;
 mod observe;
 mod power;
 mod remove;

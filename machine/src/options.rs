@@ -3,7 +3,8 @@
 use crate::{
     cli::Cli,
     config::Environment,
-    drivers::Registry,
+    drivers::{self, Registry},
+    env_vars,
     error::{CommandError, ErrorKind},
 };
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, value_parser};
@@ -29,6 +30,9 @@ pub(crate) enum Unparsed {
     Error(CommandError),
 }
 
+/// The commands that take drivers' options.
+const WITH_DRIVER_OPTIONS: [&str; 2] = ["create", "gc"];
+
 /// Parses `arguments`, which begin with the program's name.
 pub(crate) fn parse(
     arguments: &[OsString],
@@ -36,13 +40,29 @@ pub(crate) fn parse(
     environment: &Environment,
 ) -> Result<Parsed, Unparsed> {
     let specs: Vec<OptionSpec> = drivers.iter().flat_map(|driver| driver.options()).copied().collect();
-    let command = Cli::command().mut_subcommand("create", |create| {
-        create.next_help_heading("Driver options").args(specs.iter().map(argument))
-    });
+    let shown = shown_driver(arguments, drivers, environment);
+    let mut command = Cli::command();
+    for name in WITH_DRIVER_OPTIONS {
+        command = command.mut_subcommand(name, |command| {
+            let options = drivers.iter().flat_map(|driver| {
+                let hidden = shown.is_some_and(|shown| shown != driver.name());
+                driver.options().iter().map(move |spec| argument(spec).hide(hidden))
+            });
+            let command = command.next_help_heading("Driver options").args(options);
+            let others: Vec<&str> = drivers.iter().map(|driver| driver.name()).collect();
+            match shown {
+                Some(_) => command.after_help(format!(
+                    "Drivers: {}; --driver NAME --help shows the options of another one",
+                    others.join(", ")
+                )),
+                None => command,
+            }
+        });
+    }
     let matches = command.try_get_matches_from(arguments).map_err(|error| unparsed(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| unparsed(&error))?;
     let mut driver_options = DriverOptions::new();
-    if let Some(create) = matches.subcommand_matches("create") {
+    if let Some(create) = WITH_DRIVER_OPTIONS.iter().find_map(|name| matches.subcommand_matches(name)) {
         for spec in &specs {
             if let Some(value) = value(spec, create, environment)? {
                 driver_options.insert(spec.name.to_owned(), value);
@@ -50,6 +70,26 @@ pub(crate) fn parse(
         }
     }
     Ok(Parsed { cli, driver_options })
+}
+
+/// Whose options the help shows: the driver's that is named, else the default's. `None` shows all, for
+/// want of anything better.
+fn shown_driver<'a>(
+    arguments: &'a [OsString],
+    drivers: &Registry,
+    environment: &'a Environment,
+) -> Option<&'a str> {
+    let mut words = arguments.iter().filter_map(|argument| argument.to_str());
+    let mut named = None;
+    while let Some(word) = words.next() {
+        if word == "-d" || word == "--driver" {
+            named = words.next();
+        } else if let Some(name) = word.strip_prefix("--driver=") {
+            named = Some(name);
+        }
+    }
+    let name = named.or_else(|| environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT);
+    drivers.get(name).is_ok().then_some(name)
 }
 
 fn unparsed(error: &clap::Error) -> Unparsed {

@@ -4,11 +4,14 @@
 //! first use. russh is named here and in `tunnel/` and nowhere else.
 
 mod connection;
+mod exec;
 pub mod keys;
 mod session;
 mod terminal;
+mod trust;
 
 pub use connection::{Connection, Connector};
+pub use exec::Output;
 pub use session::run_command;
 
 use std::{io, time::Duration};

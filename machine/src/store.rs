@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod foreign;
+mod identity;
 mod lock;
 mod record;
 

@@ -30,6 +30,11 @@ use tokio::{
     time::sleep,
 };
 
+/// Connections made ahead: `docker run` opens three at once.
+const WARM: usize = 4;
+/// The same to a server that takes its time.
+const WARM_PLAIN: usize = 8;
+
 /// The engine did not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {
@@ -54,7 +59,13 @@ pub struct Tunnel {
 impl Tunnel {
     /// A tunnel to the unix socket `target` inside the machine. Nothing is connected yet.
     pub fn new(connector: Connector, target: &str) -> Self {
-        Self { pool: Arc::new(Pool::new(connector)), target: target.into() }
+        Self { pool: Arc::new(Pool::new(connector, WARM)), target: target.into() }
+    }
+
+    /// The same through an SSH server of a distribution, whose handshakes cost a process and many
+    /// milliseconds each: more connections are kept warm.
+    pub fn to_plain_sshd(connector: Connector, target: &str) -> Self {
+        Self { pool: Arc::new(Pool::new(connector, WARM_PLAIN)), target: target.into() }
     }
 
     /// Tries once, on a connection that later serves a client: does the engine answer `GET /_ping`?

@@ -10,8 +10,8 @@ use crate::{
 use async_trait::async_trait;
 use guest_contract::paths::SSH_USER;
 use machine_drivers::{
-    Access, Capabilities, Driver, DriverError, Instance, InstanceState, MachineSpec, OptionSpec, Progress,
-    SshEndpoint,
+    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, OptionSpec,
+    Progress, SshEndpoint, SshKeys,
 };
 use std::{
     path::{Path, PathBuf},
@@ -73,7 +73,7 @@ impl Driver for KvmDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { local: true, seed_channel: true }
+        Capabilities { local: true, seed_channel: true, ..Capabilities::default() }
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -147,6 +147,8 @@ impl Driver for KvmDriver {
             ssh: SshEndpoint { host: LOOPBACK.to_owned(), port, user: SSH_USER.to_owned() },
             ip: LOOPBACK.to_owned(),
             seed_socket: Some(directory.join(files::SEED_SOCKET)),
+            keys: SshKeys::default(),
+            engine: EngineHome::Guest,
         })
     }
 

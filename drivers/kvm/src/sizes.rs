@@ -116,6 +116,7 @@ fn invalid<T>(sentence: String) -> Result<T, DriverError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use machine_drivers::Identity;
 
     const HOST: Host = Host { cpus: 8, memory_mib: Some(16384) };
 
@@ -123,6 +124,8 @@ mod tests {
         MachineSpec {
             name: "dev".to_owned(),
             machine_id: "id".to_owned(),
+            owner: "store".to_owned(),
+            identity: Identity::default(),
             directory: "/d".into(),
             cache: "/c".into(),
             image: None,

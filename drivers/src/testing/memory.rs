@@ -11,8 +11,8 @@
 //! ```
 
 use crate::{
-    Access, Capabilities, Driver, DriverError, Instance, InstanceState, MachineSpec, OptionKind, OptionSpec,
-    OptionValue, Progress, SshEndpoint,
+    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, OptionKind,
+    OptionSpec, OptionValue, Progress, SshEndpoint, SshKeys,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -162,7 +162,7 @@ impl Driver for MemoryDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { local: true, seed_channel: self.seed_channel }
+        Capabilities { local: true, seed_channel: self.seed_channel, ..Capabilities::default() }
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -255,6 +255,8 @@ impl Driver for MemoryDriver {
             ssh: SshEndpoint { host: "127.0.0.1".to_owned(), port: record.ssh_port, user: "root".to_owned() },
             ip: "127.0.0.1".to_owned(),
             seed_socket: self.seed_channel.then(|| Path::new(&instance.id).join(SEED_SOCKET)),
+            keys: SshKeys::default(),
+            engine: EngineHome::Guest,
         })
     }
 

@@ -4,6 +4,7 @@
 //! Serializable data only. No I/O, no policy.
 
 pub mod channel;
+pub mod host;
 pub mod image;
 pub mod paths;
 pub mod ports;

@@ -80,7 +80,7 @@ fn is_created(own: &crate::store::OwnPart) -> bool {
 }
 
 /// The options of this driver; one of another driver is a mistake, unless the environment gave it.
-fn own_options(
+pub(super) fn own_options(
     context: &Context<'_>,
     driver: &dyn Driver,
     mut options: DriverOptions,

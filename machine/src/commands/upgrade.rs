@@ -5,6 +5,7 @@ use crate::{
     cli::Names, endpoint::Endpoint, engine_api, error::CommandError, lifecycle::Power, machine::MachineName,
 };
 use guest_contract::version::RELEASE;
+use machine_drivers::EngineHome;
 use std::time::Duration;
 
 /// Until the engine must have said its version.
@@ -19,9 +20,13 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Names) -> Result<(), 
 async fn upgrade(context: &Context<'_>, name: &MachineName) -> Result<(), CommandError> {
     let lifecycle = context.lifecycle();
     let whole = lifecycle.whole(name)?;
-    if lifecycle.access(&whole).await.is_err() {
+    let Ok(access) = lifecycle.access(&whole).await else {
         // A machine that is off boots the present image anyway.
         return lifecycle.power(name, Power::Start).await;
+    };
+    if access.engine == EngineHome::Host {
+        // There the engine is upgraded in place, under its containers.
+        return lifecycle.provision(name).await;
     }
     context.ui.status("Upgrading docker...");
     let endpoint = Endpoint::Socket(context.guests.api_socket(&whole.folder));

@@ -9,7 +9,7 @@ use crate::{
     store::{Attempt, MachineLock, Record, Request, Stage, StoreError, TlsPart},
 };
 use guest_contract::seed::EngineSettings;
-use machine_drivers::{Driver, DriverError, DriverOptions, Instance, MachineSpec, Silent};
+use machine_drivers::{Driver, DriverError, DriverOptions, Identity, Instance, MachineSpec};
 use std::sync::Arc;
 
 /// What `create` is asked for.
@@ -61,6 +61,8 @@ impl Lifecycle<'_> {
         let spec = MachineSpec {
             name: name.hostname(),
             machine_id: id.as_str().to_owned(),
+            owner: self.store.id()?,
+            identity: Identity::default(),
             directory: self.store.folder(&name),
             cache: self.store.cache(),
             image: creation.request.image,
@@ -123,8 +125,13 @@ impl Lifecycle<'_> {
         let failed = |error: CommandError| error.within(format!("Could not create machine \"{name}\""));
         let driver = Arc::clone(&unfinished.driver);
 
-        ssh::keys::generate(&unfinished.spec.directory)
+        let keys = ssh::keys::generate(&unfinished.spec.directory)
             .map_err(|e| CommandError::caused(format!("Could not create machine \"{name}\""), &e))?;
+        unfinished.spec.identity = Identity {
+            authorized_key: keys.client_public,
+            host_public: keys.host_public,
+            host_private: keys.host_private,
+        };
 
         self.ensure_certificates(&unfinished.record, Renew::Nothing).map_err(failed)?;
 
@@ -178,6 +185,18 @@ impl Lifecycle<'_> {
         let name = &unfinished.record.name;
         let retry =
             |error: CommandError| error.hinted(format!("Remove what is left with \"machine rm {name}\""));
+        if let Some(instance) = &unfinished.instance {
+            let whole = Whole {
+                record: unfinished.record.clone(),
+                driver: Arc::clone(&unfinished.driver),
+                instance: instance.clone(),
+                folder: unfinished.spec.directory.clone(),
+            };
+            // A host that cannot be reached has nothing of ours on it, or keeps it.
+            if let Err(error) = self.halt(&whole, true).await {
+                self.ui.warning(&format!("What was put on the host may still be there: {}", error.message));
+            }
+        }
         undo_instance(unfinished).await.map_err(|e| retry(CommandError::from(e)))?;
         self.let_go(&unfinished.spec.directory).await;
         self.store.remove(name).map_err(|e| retry(e.into()))
@@ -191,8 +210,10 @@ async fn undo_instance(unfinished: &Unfinished) -> Result<(), DriverError> {
         Some(instance) => driver.remove(instance).await,
         // All that a local driver makes before it starts anything is files in the machine's folder.
         None if !making || driver.capabilities().local => Ok(()),
-        // Creating again finds what the first attempt made, by the machine's id.
-        None => driver.remove(&driver.create(spec, &Silent).await?).await,
+        None => match driver.recover(&spec.directory, &spec.machine_id).await? {
+            Some(instance) => driver.remove(&instance).await,
+            None => Ok(()),
+        },
     }
 }
 

@@ -3,9 +3,11 @@
 use crate::{
     keeper::{self, KeeperClient, KeeperStatus, SpawnOptions},
     machine::MachineName,
+    provision::{self, EngineBinary, HostPlan},
 };
 use async_trait::async_trait;
 use guest_contract::Phase;
+use machine_drivers::Progress;
 use std::{
     error::Error,
     fmt::Debug,
@@ -16,6 +18,12 @@ use std::{
 /// Reaches the guests of running machines. `folder` is the machine's.
 #[async_trait]
 pub trait Guests: Debug + Send + Sync {
+    /// On a host that has an operating system of its own: sees to it that the engine is there and runs.
+    async fn provision(&self, plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<(), GuestError>;
+
+    /// The opposite: the engine and its containers end; with `remove`, all that was put there goes.
+    async fn halt(&self, plan: &HostPlan<'_>, remove: bool) -> Result<(), GuestError>;
+
     /// Sees to it that the guest is looked after: called right after `Driver::start`, so that the seed
     /// waits for the guest and not the other way round, and by every command that needs the engine's
     /// socket. Does nothing when it is looked after already.
@@ -64,10 +72,20 @@ pub struct GuestError(#[from] pub Box<dyn Error + Send + Sync>);
 pub struct KeptGuests {
     /// How keepers are started.
     pub spawn: SpawnOptions,
+    /// What is put on hosts.
+    pub engine: EngineBinary,
 }
 
 #[async_trait]
 impl Guests for KeptGuests {
+    async fn provision(&self, plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<(), GuestError> {
+        provision::provision(plan, &self.engine, progress).await.map_err(|error| GuestError(Box::new(error)))
+    }
+
+    async fn halt(&self, plan: &HostPlan<'_>, remove: bool) -> Result<(), GuestError> {
+        provision::halt(plan, remove).await.map_err(|error| GuestError(Box::new(error)))
+    }
+
     async fn adopt(&self, name: &MachineName, folder: &Path) -> Result<(), GuestError> {
         KeeperClient::ensure(name.as_str(), folder, &self.spawn).await.map_err(boxed)?;
         Ok(())

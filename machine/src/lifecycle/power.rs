@@ -93,6 +93,7 @@ impl Lifecycle<'_> {
 
     async fn kill(&self, whole: &Whole) -> Result<(), CommandError> {
         let name = &whole.record.name;
+        self.halt(whole, false).await?;
         whole.driver.kill(&whole.instance).await?;
         self.let_go(&whole.folder).await;
         self.ui.status(&format!("Machine \"{name}\" was killed."));
@@ -119,6 +120,7 @@ impl Lifecycle<'_> {
     }
 
     async fn shut_down(&self, whole: &Whole) -> Result<(), CommandError> {
+        self.halt(whole, false).await?;
         whole.driver.stop(&whole.instance, STOP_GRACE).await.map_err(|error| {
             let hint = matches!(error, DriverError::Timeout { .. });
             let error = CommandError::from(error);
@@ -136,6 +138,7 @@ impl Lifecycle<'_> {
     /// remembered.
     pub(super) async fn bring_up(&self, whole: &mut Whole) -> Result<(), CommandError> {
         self.ensure_certificates(&whole.record, Renew::Nothing)?;
+        self.install_engine(whole).await?;
         self.ui.status("Waiting for machine to be running, this may take a few minutes...");
         if let Err(not_ready) = self.adopt_and_await(whole).await {
             if !not_ready.anonymous() || !self.has_crashed(whole).await? {

@@ -1,9 +1,9 @@
 //! `rm`: always converges, from whatever state a machine is in.
 
-use super::{CommandError, ErrorKind, Lifecycle};
+use super::{CommandError, Lifecycle, Whole};
 use crate::{
     machine::MachineName,
-    store::{MachineLock, OwnPart, Record, RecordError, Stage, StoreError},
+    store::{MachineLock, Record, RecordError, Stage, StoreError},
 };
 
 impl Lifecycle<'_> {
@@ -71,27 +71,25 @@ impl Lifecycle<'_> {
 
     async fn remove_instance(&self, record: &mut Record) -> Result<(), CommandError> {
         let driver = self.driver_of(record)?;
+        let name = record.name.clone();
         let Some(own) = record.own_mut() else { return Ok(()) };
-        let OwnPart { instance: Some(instance), state, .. } = own else {
-            if driver.capabilities().local {
-                // Nothing was started, and the driver's files go with the folder.
-                return Ok(());
-            }
-            let message = format!(
-                "The driver \"{}\" may have made a VM, tagged {}, before create was interrupted",
-                driver.name(),
-                own.id.as_str()
-            );
-            return Err(
-                CommandError::new(ErrorKind::Failed, message).hinted("Look for it in the provider's console")
-            );
+        let folder = self.store.folder(&name);
+        let instance = match &own.instance {
+            Some(instance) => instance.clone(),
+            // Where `create` was cut off before it could say what it made, only the machine's id tells.
+            // A local driver's files go with the folder.
+            None => match driver.recover(&folder, own.id.as_str()).await? {
+                Some(instance) => instance,
+                None => return Ok(()),
+            },
         };
-        let instance = instance.clone();
-        if *state != Stage::Removing {
-            *state = Stage::Removing;
+        if own.state != Stage::Removing {
+            own.state = Stage::Removing;
             self.store.save(record)?;
         }
-        Ok(driver.remove(&instance).await?)
+        let whole = Whole { record: record.clone(), driver, instance, folder };
+        self.halt(&whole, true).await?;
+        Ok(whole.driver.remove(&whole.instance).await?)
     }
 
     fn removed(&self, name: &MachineName) -> Result<(), CommandError> {

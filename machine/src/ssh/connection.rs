@@ -1,11 +1,14 @@
 //! One authenticated SSH connection to one machine.
 
-use super::{SshError, keys};
-use machine_drivers::SshEndpoint;
+use super::{
+    SshError,
+    trust::{self, HostTrust},
+};
+use machine_drivers::{Access, SshEndpoint};
 use russh::{
     Channel, ChannelOpenFailure, Disconnect, Preferred, cipher,
     client::{self, Msg},
-    keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
+    keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
 };
 use std::{borrow::Cow, fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -34,17 +37,18 @@ pub struct Connector {
     endpoint: SshEndpoint,
     config: Arc<client::Config>,
     key: Arc<PrivateKey>,
-    host_key: Arc<PublicKey>,
+    trust: Arc<HostTrust>,
 }
 
 impl Connector {
-    /// Reads the machine's keys from its folder. Does not connect.
-    pub fn new(endpoint: SshEndpoint, directory: &Path) -> Result<Self, SshError> {
+    /// Reads the keys: the machine's own from its folder, unless the driver names others. Does not connect.
+    pub fn new(access: &Access, directory: &Path) -> Result<Self, SshError> {
+        let trust = HostTrust::of(&access.keys, directory)?;
         Ok(Self {
-            endpoint,
-            config: Arc::new(config()),
-            key: Arc::new(keys::client_key(directory)?),
-            host_key: Arc::new(keys::host_key(directory)?),
+            endpoint: access.ssh.clone(),
+            config: Arc::new(config(&trust)),
+            key: Arc::new(trust::client_key(&access.keys, directory)?),
+            trust: Arc::new(trust),
         })
     }
 
@@ -60,10 +64,15 @@ impl Connector {
         socket.set_nodelay(true).map_err(refused)?;
 
         let (alive, gone) = watch::channel(());
-        let peer = Peer { expected: Arc::clone(&self.host_key), _alive: alive };
+        let peer = Peer { expected: Arc::clone(&self.trust), _alive: alive };
         let handshake = async {
             let mut handle = client::connect_stream(Arc::clone(&self.config), socket, peer).await?;
-            let key = PrivateKeyWithHashAlg::new(Arc::clone(&self.key), None);
+            let hash = if self.key.algorithm().is_rsa() {
+                handle.best_supported_rsa_hash().await?.flatten()
+            } else {
+                None
+            };
+            let key = PrivateKeyWithHashAlg::new(Arc::clone(&self.key), hash);
             if handle.authenticate_publickey(user, key).await?.success() {
                 Ok(handle)
             } else {
@@ -147,9 +156,9 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// The session's side of [`Connection`]: accepts exactly one host key.
+/// The session's side of [`Connection`]: accepts the pinned host key only.
 struct Peer {
-    expected: Arc<PublicKey>,
+    expected: Arc<HostTrust>,
     _alive: watch::Sender<()>,
 }
 
@@ -158,17 +167,17 @@ impl client::Handler for Peer {
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, SshError> {
         let offered = offered.public_key();
-        if offered.key_data() == self.expected.key_data() {
+        if self.expected.accepts(&offered) {
             return Ok(true);
         }
         Err(SshError::HostKey {
-            expected: self.expected.fingerprint(HashAlg::Sha256).to_string(),
+            expected: self.expected.expected(),
             offered: offered.fingerprint(HashAlg::Sha256).to_string(),
         })
     }
 }
 
-fn config() -> client::Config {
+fn config(trust: &HostTrust) -> client::Config {
     client::Config {
         window_size: WINDOW,
         maximum_packet_size: PACKET,
@@ -179,8 +188,7 @@ fn config() -> client::Config {
         keepalive_interval: Some(Duration::from_secs(15)),
         keepalive_max: 3,
         preferred: Preferred {
-            // The host key we pinned is Ed25519; another algorithm could only be another host.
-            key: Cow::Borrowed(&[Algorithm::Ed25519]),
+            key: trust.algorithms().map_or(Preferred::DEFAULT.key, Cow::Owned),
             // AES-GCM has hardware support nearly everywhere and is twice as fast as ChaCha20 there.
             cipher: Cow::Borrowed(&[cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305]),
             compression: Cow::Borrowed(&[russh::compression::NONE]),

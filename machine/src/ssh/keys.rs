@@ -26,9 +26,19 @@ pub enum KeyError {
         source: io::Error,
     },
     /// A key file holds something else.
-    #[error("{} is not an Ed25519 key in OpenSSH format", .path.display())]
+    #[error("{} is not a key in OpenSSH format", .path.display())]
     Format {
         path: PathBuf,
+        #[source]
+        source: ssh_key::Error,
+    },
+    /// A private key needs a passphrase.
+    #[error("{} has a passphrase, which nobody is there to type later", .path.display())]
+    Encrypted { path: PathBuf },
+    /// A host key was given as something that is none.
+    #[error("{line:?} is neither an OpenSSH public key nor a fingerprint (SHA256:…)")]
+    Pinned {
+        line: String,
         #[source]
         source: ssh_key::Error,
     },
@@ -102,6 +112,17 @@ pub(super) fn client_key(directory: &Path) -> Result<PrivateKey, KeyError> {
 /// The key the machine must show.
 pub(super) fn host_key(directory: &Path) -> Result<PublicKey, KeyError> {
     Ok(read_public(&directory.join(files::HOST_KEY_PUB))?.0)
+}
+
+/// A private key of the user's at `path`, of any algorithm.
+pub(super) fn foreign_key(path: &Path) -> Result<PrivateKey, KeyError> {
+    let (key, _) = read_private(path)?;
+    if key.is_encrypted() { Err(KeyError::Encrypted { path: path.to_owned() }) } else { Ok(key) }
+}
+
+/// The public key written as `line`.
+pub(super) fn pinned_key(line: &str) -> Result<PublicKey, KeyError> {
+    PublicKey::from_openssh(line.trim()).map_err(|source| KeyError::Pinned { line: line.to_owned(), source })
 }
 
 fn new_key(comment: &str, path: &Path) -> Result<PrivateKey, KeyError> {

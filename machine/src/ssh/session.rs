@@ -31,7 +31,7 @@ pub async fn run_command(
     command: Option<Vec<String>>,
     tty: bool,
 ) -> Result<i32, SshError> {
-    let connection = Connector::new(access.ssh.clone(), directory)?.connect().await?;
+    let connection = Connector::new(access, directory)?.connect().await?;
     let (mut reader, writer) = connection.open_session().await?.split();
     if tty {
         let (columns, rows) = terminal::size();

@@ -3,6 +3,7 @@
 //! ```text
 //!   $MACHINE_STORAGE_PATH/            0700
 //!     certs/                          the authority and the client's certificate, as docker-machine had them
+//!     store-id                        tags what is made in the cloud for this store
 //!     cache/                          what can be made again: unpacked kernels
 //!     machines/
 //!       .creating-NAME-…/             a machine on its way in, invisible until its record is there
@@ -26,6 +27,8 @@ pub const CA_KEY: &str = "ca-key.pem";
 pub const CERT: &str = "cert.pem";
 /// Key of the client, mode 0600; copied like the authority's.
 pub const CERT_KEY: &str = "key.pem";
+/// File of the store with its id.
+pub const STORE_ID: &str = "store-id";
 /// Prefix of a machine's folder before it has its name; the name and a random part follow.
 pub const CREATING_PREFIX: &str = ".creating-";
 /// Prefix of a machine's folder on its way out; the machine's name and a random part follow.

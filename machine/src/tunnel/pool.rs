@@ -10,8 +10,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// Connections made ahead: `docker run` opens three at once.
-const WARM: usize = 4;
 /// Connections kept when clients give them back.
 const KEPT: usize = 16;
 /// Handshakes at the same time: below the ten at which a plain sshd begins to drop (`MaxStartups`).
@@ -27,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: Connector,
+    /// How many connections are made ahead.
+    warm: usize,
     state: Mutex<State>,
     handshakes: Semaphore,
     wanted: Notify,
@@ -40,9 +40,10 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector) -> Self {
+    pub(super) fn new(connector: Connector, warm: usize) -> Self {
         Self {
             connector,
+            warm,
             state: Mutex::default(),
             handshakes: Semaphore::new(HANDSHAKES),
             wanted: Notify::new(),
@@ -80,7 +81,7 @@ impl Pool {
         }
     }
 
-    /// Keeps [`WARM`] connections ready, for ever.
+    /// Keeps `warm` connections ready, for ever.
     pub(super) async fn keep_warm(&self) {
         let mut pause = Duration::from_millis(200);
         loop {
@@ -89,7 +90,7 @@ impl Pool {
                 state.idle.retain(usable);
                 state.idle.len()
             };
-            if idle >= WARM {
+            if idle >= self.warm {
                 // Given back, died, or taken: look again when asked to, and now and then.
                 _ = timeout(SWEEP, self.wanted.notified()).await;
                 continue;

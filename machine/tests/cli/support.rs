@@ -9,9 +9,10 @@ use machine::{
     interrupts::Interrupts,
     lifecycle::{GuestError, Guests, Readiness},
     machine::MachineName,
+    provision::HostPlan,
     ui::Ui,
 };
-use machine_drivers::{Instance, testing::MemoryDriver};
+use machine_drivers::{Instance, Progress, testing::MemoryDriver};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -153,6 +154,14 @@ impl Host {
 
 #[async_trait]
 impl Guests for PretendedGuests {
+    async fn provision(&self, _plan: &HostPlan<'_>, _progress: &dyn Progress) -> Result<(), GuestError> {
+        Ok(())
+    }
+
+    async fn halt(&self, _plan: &HostPlan<'_>, _remove: bool) -> Result<(), GuestError> {
+        Ok(())
+    }
+
     async fn adopt(&self, _name: &MachineName, folder: &Path) -> Result<(), GuestError> {
         self.kept.lock().unwrap().insert(folder.to_owned());
         Ok(())

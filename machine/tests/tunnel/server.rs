@@ -2,7 +2,7 @@
 
 use guest_contract::paths;
 use machine::ssh::keys::{self, MachineKeys};
-use machine_drivers::{Access, SshEndpoint};
+use machine_drivers::{Access, EngineHome, SshEndpoint, SshKeys};
 use russh::{
     Channel, ChannelId, ChannelMsg, ChannelOpenFailure,
     keys::{PrivateKey, PublicKey},
@@ -97,7 +97,13 @@ impl Server {
     }
 
     pub(crate) fn access(&self, seed_socket: Option<PathBuf>) -> Access {
-        Access { ssh: self.endpoint(), ip: "127.0.0.1".to_owned(), seed_socket }
+        Access {
+            ssh: self.endpoint(),
+            ip: "127.0.0.1".to_owned(),
+            seed_socket,
+            keys: SshKeys::default(),
+            engine: EngineHome::Guest,
+        }
     }
 
     /// How many connections were ever made.

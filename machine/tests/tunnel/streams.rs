@@ -30,7 +30,7 @@ impl Running {
         let machine = Machine::new();
         let server = Server::start(&machine.keys, &machine.engine).await;
         let tunnel =
-            Tunnel::new(Connector::new(server.endpoint(), &machine.directory).unwrap(), ENGINE_SOCKET);
+            Tunnel::new(Connector::new(&server.access(None), &machine.directory).unwrap(), ENGINE_SOCKET);
         let socket = machine.root.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let serving = tokio::spawn(async move { tunnel.serve(listener, None).await });
@@ -189,7 +189,8 @@ async fn another_host_key_is_refused() {
     let mut keys = machine.keys.clone();
     keys.host_private = stranger.keys.host_private;
     let server = Server::start(&keys, &machine.engine).await;
-    let error = Connector::new(server.endpoint(), &machine.directory).unwrap().connect().await.unwrap_err();
+    let error =
+        Connector::new(&server.access(None), &machine.directory).unwrap().connect().await.unwrap_err();
     let SshError::HostKey { expected, offered } = &error else {
         panic!("{error:?}");
     };
@@ -203,6 +204,7 @@ async fn another_client_key_is_refused() {
     let mut keys = machine.keys.clone();
     keys.client_public = Machine::new().keys.client_public;
     let server = Server::start(&keys, &machine.engine).await;
-    let error = Connector::new(server.endpoint(), &machine.directory).unwrap().connect().await.unwrap_err();
+    let error =
+        Connector::new(&server.access(None), &machine.directory).unwrap().connect().await.unwrap_err();
     assert!(matches!(&error, SshError::Refused { user } if user == "root"), "{error:?}");
 }

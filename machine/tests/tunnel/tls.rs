@@ -34,7 +34,7 @@ impl Running {
         let machine = Machine::new();
         let server = Server::start(&machine.keys, &machine.engine).await;
         let tunnel =
-            Tunnel::new(Connector::new(server.endpoint(), &machine.directory).unwrap(), ENGINE_SOCKET);
+            Tunnel::new(Connector::new(&server.access(None), &machine.directory).unwrap(), ENGINE_SOCKET);
         let files = CertificateFiles::in_store(machine.root.path());
         files.ensure(&machine.directory, &[], Renew::Nothing).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,7 +5,7 @@ use guest_contract::{
     image::{Artifact, MANIFEST_VERSION},
     paths::image_files,
 };
-use machine_drivers::MachineSpec;
+use machine_drivers::{Identity, MachineSpec};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
@@ -43,6 +43,8 @@ pub fn spec(root: &Path, name: &str) -> MachineSpec {
     MachineSpec {
         name: name.to_owned(),
         machine_id: format!("id-of-{name}"),
+        owner: "store".to_owned(),
+        identity: Identity::default(),
         directory,
         cache: root.join("cache"),
         image: Some(root.join("image")),

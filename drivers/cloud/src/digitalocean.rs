@@ -1,0 +1,265 @@
+//! `digitalocean`: droplets.
+//!
+//! Droplets bear the tags `machine`, `machine-id:…` and `machine-owner:…`; keys, which cannot be tagged,
+//! bear all of it in their name. The firewall holds for the owner's tag, so that every droplet has it from
+//! the moment it exists.
+
+mod options;
+mod order;
+mod wire;
+
+use crate::{
+    bearer::{self, Account},
+    http::{Api, CloudError},
+    provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
+    settings::Settings,
+};
+use async_trait::async_trait;
+use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
+use order::Order;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use wire::{Droplet, Firewall, Key};
+
+const TAG: &str = "machine";
+const ID_TAG: &str = "machine-id:";
+const OWNER_TAG: &str = "machine-owner:";
+const PER_PAGE: &str = "200";
+
+/// An account, connected.
+#[derive(Debug)]
+pub(crate) struct DigitalOcean {
+    api: Api,
+}
+
+impl DigitalOcean {
+    /// Every page of a listing.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, CloudError> {
+        let mut entries = Vec::new();
+        let mut page = 1_u64;
+        loop {
+            let number = page.to_string();
+            let mut query = query.to_vec();
+            query.extend([("page", number.as_str()), ("per_page", PER_PAGE)]);
+            let mut answer: Value = self.api.get(path).query(&query).fetch().await?;
+            entries.extend(bearer::entries::<T>(path, answer[key].take())?);
+            // The link's address is the provider's own business; that there is one says all.
+            if answer["links"]["pages"]["next"].as_str().is_none() {
+                return Ok(entries);
+            }
+            page += 1;
+        }
+    }
+
+    async fn key(&self, public: &str, tags: &Tags) -> Result<u64, CloudError> {
+        let name = key_name(tags);
+        let mine = || async {
+            let keys: Vec<Key> = self.all("/v2/account/keys", "ssh_keys", &[]).await?;
+            Ok::<_, CloudError>(keys.into_iter().find(|key| key.name == name).map(|key| key.id))
+        };
+        if let Some(id) = mine().await? {
+            return Ok(id);
+        }
+        let body = json!({ "name": name, "public_key": public });
+        match self.api.post("/v2/account/keys").json(&body).fetch::<wire::KeyCreated>().await {
+            Ok(created) => Ok(created.ssh_key.id),
+            Err(error) => mine().await?.ok_or(error),
+        }
+    }
+
+    /// The firewall that lets in SSH and ping only, made when it is not there. Its tag must exist, which
+    /// the first droplet sees to.
+    async fn firewall(&self, tags: &Tags) -> Result<(), CloudError> {
+        let name = firewall_name(&tags.owner);
+        let is_there = || async {
+            let all: Vec<Firewall> = self.all("/v2/firewalls", "firewalls", &[]).await?;
+            Ok::<_, CloudError>(all.iter().any(|firewall| firewall.name == name))
+        };
+        if is_there().await? {
+            return Ok(());
+        }
+        let anywhere = json!({ "addresses": ["0.0.0.0/0", "::/0"] });
+        let out = |protocol: &str| json!({ "protocol": protocol, "ports": "0", "destinations": anywhere });
+        let body = json!({
+            "name": name,
+            "inbound_rules": [
+                { "protocol": "tcp", "ports": "22", "sources": anywhere },
+                { "protocol": "icmp", "ports": "0", "sources": anywhere },
+            ],
+            "outbound_rules": [out("tcp"), out("udp"), out("icmp")],
+            "tags": [format!("{OWNER_TAG}{}", tags.owner)],
+        });
+        match self.api.post("/v2/firewalls").json(&body).send().await {
+            Ok(_) => Ok(()),
+            // Another machine's create was faster, or the answer was lost.
+            Err(error) => {
+                if is_there().await? {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for DigitalOcean {
+    const NAME: &'static str = "digitalocean";
+    const TITLE: &'static str = "DigitalOcean";
+    const OPTIONS: &'static [OptionSpec] = options::OPTIONS;
+    type Account = Account;
+    type Order = Order;
+
+    fn account(settings: &Settings<'_>) -> Result<Account, DriverError> {
+        Account::of(settings, "digitalocean-endpoint", "digitalocean-access-token")
+    }
+
+    fn connect(account: &Account) -> Result<Self, CloudError> {
+        Ok(Self { api: account.api(wire::refusal)? })
+    }
+
+    async fn order(
+        &self,
+        spec: &MachineSpec,
+        settings: &Settings<'_>,
+    ) -> Result<(Order, Vec<String>), CloudError> {
+        order::decide(self, spec, settings).await
+    }
+
+    fn reach(order: &Order) -> Reach {
+        order.reach.clone()
+    }
+
+    async fn make(
+        &self,
+        order: &Order,
+        tags: &Tags,
+        _nonce: &str,
+        progress: &dyn Progress,
+    ) -> Result<String, CloudError> {
+        progress.step(&format!("Making a {} droplet in {}", order.size, order.region));
+        let mut body = order.body.clone();
+        let ours =
+            [TAG.to_owned(), format!("{ID_TAG}{}", tags.machine_id), format!("{OWNER_TAG}{}", tags.owner)];
+        let all: Vec<&String> = ours.iter().chain(&order.tags).collect();
+        body["tags"] = json!(all);
+        body["ssh_keys"] = json!([self.key(&order.authorized_key, tags).await?]);
+        let created: wire::Created = self.api.post("/v2/droplets").json(&body).fetch().await?;
+        self.firewall(tags).await?;
+        Ok(created.droplet.id.to_string())
+    }
+
+    async fn list(&self) -> Result<Vec<Vm>, CloudError> {
+        let droplets: Vec<Droplet> = self.all("/v2/droplets", "droplets", &[("tag_name", TAG)]).await?;
+        Ok(droplets.into_iter().map(vm).collect())
+    }
+
+    async fn find(&self, machine_id: &str) -> Result<Vec<Vm>, CloudError> {
+        let tag = format!("{ID_TAG}{machine_id}");
+        let droplets: Vec<Droplet> = self.all("/v2/droplets", "droplets", &[("tag_name", &tag)]).await?;
+        Ok(droplets.into_iter().map(vm).collect())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Vm>, CloudError> {
+        if id.parse::<u64>().is_err() {
+            return Ok(None);
+        }
+        let found = self.api.get(&format!("/v2/droplets/{id}")).find::<wire::Created>().await?;
+        Ok(found.map(|answer| vm(answer.droplet)))
+    }
+
+    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+        let action = match power {
+            Power::On => "power_on",
+            Power::Shutdown => "shutdown",
+            Power::Off => "power_off",
+        };
+        let call = self.api.post(&format!("/v2/droplets/{id}/actions")).json(&json!({ "type": action }));
+        // Being asked twice for the same state changes nothing.
+        let begun: wire::Begun = call.repeatable().fetch().await?;
+        if begun.action.status == "errored" {
+            return Err(CloudError::Action {
+                what: action.to_owned(),
+                message: "the action errored".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), CloudError> {
+        self.api.delete(&format!("/v2/droplets/{id}")).gone().await
+    }
+
+    async fn belongings(&self) -> Result<Vec<Belonging>, CloudError> {
+        let keys: Vec<Key> = self.all("/v2/account/keys", "ssh_keys", &[]).await?;
+        let firewalls: Vec<Firewall> = self.all("/v2/firewalls", "firewalls", &[]).await?;
+        let keys = keys.into_iter().filter_map(|key| {
+            let mut parts = key.name.split(':');
+            let (TAG, Some(owner), Some(machine_id)) = (parts.next()?, parts.next(), parts.next()) else {
+                return None;
+            };
+            Some(Belonging {
+                kind: "SSH key",
+                id: key.id.to_string(),
+                machine_id: machine_id.to_owned(),
+                owner: owner.to_owned(),
+                name: key.name,
+            })
+        });
+        let walls = firewalls.into_iter().filter_map(|wall| {
+            let owner = wall.tags.iter().flatten().find_map(|tag| tag.strip_prefix(OWNER_TAG))?.to_owned();
+            Some(Belonging {
+                kind: "firewall",
+                id: wall.id,
+                name: wall.name,
+                machine_id: SHARED.to_owned(),
+                owner,
+            })
+        });
+        Ok(keys.chain(walls).collect())
+    }
+
+    async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError> {
+        let folder = if belonging.kind == "firewall" { "firewalls" } else { "account/keys" };
+        self.api.delete(&format!("/v2/{folder}/{}", belonging.id)).gone().await
+    }
+}
+
+fn vm(droplet: Droplet) -> Vm {
+    let state = match droplet.status.as_str() {
+        "active" => InstanceState::Running,
+        "new" => InstanceState::Starting,
+        "off" => InstanceState::Stopped,
+        _ => InstanceState::Error,
+    };
+    let address = |nets: &[wire::Net], kind: &str| {
+        nets.iter().find(|net| net.kind == kind).map(|net| net.ip_address.clone())
+    };
+    let tag = |prefix: &str| {
+        droplet.tags.iter().find_map(|tag| tag.strip_prefix(prefix)).unwrap_or_default().to_owned()
+    };
+    Vm {
+        ipv4: address(&droplet.networks.v4, "public"),
+        ipv6: address(&droplet.networks.v6, "public"),
+        private: address(&droplet.networks.v4, "private"),
+        machine_id: tag(ID_TAG),
+        owner: tag(OWNER_TAG),
+        id: droplet.id.to_string(),
+        name: droplet.name,
+        state,
+    }
+}
+
+fn key_name(tags: &Tags) -> String {
+    format!("{TAG}:{}:{}:{}", tags.owner, tags.machine_id, tags.name)
+}
+
+fn firewall_name(owner: &str) -> String {
+    format!("machine-ssh-{}", owner.get(..8).unwrap_or(owner))
+}

@@ -1,0 +1,255 @@
+//! `hetzner`: servers of Hetzner Cloud.
+//!
+//! Servers, the key and the firewall bear the labels `machine-id`, `machine-owner` and `machine-name`. The
+//! firewall is one for all machines of an owner.
+
+mod options;
+mod order;
+mod wire;
+
+use crate::{
+    bearer::{self, Account},
+    http::{Api, CloudError},
+    provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
+    settings::Settings,
+};
+use async_trait::async_trait;
+use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
+use order::Order;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use wire::{Action, Created, Firewall, Server, SshKey};
+
+const ID_LABEL: &str = "machine-id";
+const OWNER_LABEL: &str = "machine-owner";
+const NAME_LABEL: &str = "machine-name";
+/// Entries of a page; the API gives no more.
+const PER_PAGE: &str = "50";
+
+/// A project, connected.
+#[derive(Debug)]
+pub(crate) struct Hetzner {
+    api: Api,
+}
+
+impl Hetzner {
+    /// Every page of a listing.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, CloudError> {
+        let mut entries = Vec::new();
+        let mut page = 1_u64;
+        loop {
+            let number = page.to_string();
+            let mut query = query.to_vec();
+            query.extend([("page", number.as_str()), ("per_page", PER_PAGE)]);
+            let mut answer: Value = self.api.get(path).query(&query).fetch().await?;
+            entries.extend(bearer::entries::<T>(path, answer[key].take())?);
+            match answer["meta"]["pagination"]["next_page"].as_u64() {
+                Some(next) if next > page => page = next,
+                _ => return Ok(entries),
+            }
+        }
+    }
+
+    /// The firewall that lets in SSH and ping only, made when it is not there.
+    async fn firewall(&self, tags: &Tags) -> Result<u64, CloudError> {
+        let name = format!("machine-ssh-{}", short(&tags.owner));
+        let found: Vec<Firewall> = self.all("/firewalls", "firewalls", &[("name", &name)]).await?;
+        if let Some(firewall) = found.first() {
+            return Ok(firewall.id);
+        }
+        let anywhere = json!(["0.0.0.0/0", "::/0"]);
+        let rule = |protocol: &str, port: Option<&str>| {
+            let mut rule = json!({ "direction": "in", "protocol": protocol, "source_ips": anywhere });
+            if let Some(port) = port {
+                rule["port"] = port.into();
+            }
+            rule
+        };
+        let shared = Tags { machine_id: SHARED.to_owned(), name: SHARED.to_owned(), ..tags.clone() };
+        let body = json!({
+            "name": name,
+            "labels": labels(&shared),
+            "rules": [rule("tcp", Some("22")), rule("icmp", None)],
+        });
+        match self.api.post("/firewalls").json(&body).fetch::<wire::FirewallCreated>().await {
+            Ok(created) => Ok(created.firewall.id),
+            Err(error) => {
+                // Another machine's create was faster, or the answer was lost: either way it is there.
+                let found: Vec<Firewall> = self.all("/firewalls", "firewalls", &[("name", &name)]).await?;
+                found.first().map(|firewall| firewall.id).ok_or(error)
+            }
+        }
+    }
+
+    /// The key, by which the project sends nobody a root password.
+    async fn key(&self, public: &str, tags: &Tags) -> Result<u64, CloudError> {
+        let selector = format!("{ID_LABEL}={}", tags.machine_id);
+        let mine = || async {
+            let keys: Vec<SshKey> =
+                self.all("/ssh_keys", "ssh_keys", &[("label_selector", &selector)]).await?;
+            Ok::<_, CloudError>(keys.first().map(|key| key.id))
+        };
+        if let Some(id) = mine().await? {
+            return Ok(id);
+        }
+        let name = format!("machine-{}-{}", tags.name, short(&tags.machine_id));
+        let body = json!({ "name": name, "public_key": public, "labels": labels(tags) });
+        match self.api.post("/ssh_keys").json(&body).fetch::<wire::KeyCreated>().await {
+            Ok(created) => Ok(created.ssh_key.id),
+            Err(error) => mine().await?.ok_or(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Hetzner {
+    const NAME: &'static str = "hetzner";
+    const TITLE: &'static str = "Hetzner";
+    const OPTIONS: &'static [OptionSpec] = options::OPTIONS;
+    type Account = Account;
+    type Order = Order;
+
+    fn account(settings: &Settings<'_>) -> Result<Account, DriverError> {
+        Account::of(settings, "hetzner-endpoint", "hetzner-api-token")
+    }
+
+    fn connect(account: &Account) -> Result<Self, CloudError> {
+        Ok(Self { api: account.api(wire::refusal)? })
+    }
+
+    async fn order(
+        &self,
+        spec: &MachineSpec,
+        settings: &Settings<'_>,
+    ) -> Result<(Order, Vec<String>), CloudError> {
+        order::decide(self, spec, settings).await
+    }
+
+    fn reach(order: &Order) -> Reach {
+        order.reach.clone()
+    }
+
+    async fn make(
+        &self,
+        order: &Order,
+        tags: &Tags,
+        _nonce: &str,
+        progress: &dyn Progress,
+    ) -> Result<String, CloudError> {
+        progress.step(&format!("Making a {} server in {}", order.server_type, order.location));
+        let mut body = order.body.clone();
+        let labels: BTreeMap<String, String> = order.labels.iter().cloned().chain(labels(tags)).collect();
+        body["labels"] = json!(labels);
+        body["ssh_keys"] = json!([self.key(&order.authorized_key, tags).await?.to_string()]);
+        if body.get("firewalls").is_none() && order.public {
+            body["firewalls"] = json!([{ "firewall": self.firewall(tags).await? }]);
+        }
+        let created: Created = self.api.post("/servers").json(&body).fetch().await?;
+        Ok(created.server.id.to_string())
+    }
+
+    async fn list(&self) -> Result<Vec<Vm>, CloudError> {
+        let servers: Vec<Server> = self.all("/servers", "servers", &[("label_selector", ID_LABEL)]).await?;
+        Ok(servers.into_iter().map(vm).collect())
+    }
+
+    async fn find(&self, machine_id: &str) -> Result<Vec<Vm>, CloudError> {
+        let selector = format!("{ID_LABEL}={machine_id}");
+        let servers: Vec<Server> = self.all("/servers", "servers", &[("label_selector", &selector)]).await?;
+        Ok(servers.into_iter().map(vm).collect())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Vm>, CloudError> {
+        if id.parse::<u64>().is_err() {
+            return Ok(None);
+        }
+        let found = self.api.get(&format!("/servers/{id}")).find::<wire::OneServer>().await?;
+        Ok(found.map(|answer| vm(answer.server)))
+    }
+
+    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+        let action = match power {
+            Power::On => "poweron",
+            Power::Shutdown => "shutdown",
+            Power::Off => "poweroff",
+        };
+        // Being asked twice for the same state changes nothing.
+        let begun: wire::Begun =
+            self.api.post(&format!("/servers/{id}/actions/{action}")).repeatable().fetch().await?;
+        match begun.action {
+            Action { status, error: Some(error), command, .. } if status == "error" => {
+                Err(CloudError::Action { what: command, message: error.message })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), CloudError> {
+        self.api.delete(&format!("/servers/{id}")).gone().await
+    }
+
+    async fn belongings(&self) -> Result<Vec<Belonging>, CloudError> {
+        let selector = [("label_selector", ID_LABEL)];
+        let keys: Vec<SshKey> = self.all("/ssh_keys", "ssh_keys", &selector).await?;
+        let firewalls: Vec<Firewall> = self.all("/firewalls", "firewalls", &selector).await?;
+        let belonging = |kind, id: u64, name, labels: &BTreeMap<String, String>| Belonging {
+            kind,
+            id: id.to_string(),
+            name,
+            machine_id: label(labels, ID_LABEL),
+            owner: label(labels, OWNER_LABEL),
+        };
+        let keys = keys.into_iter().map(|key| belonging("SSH key", key.id, key.name, &key.labels));
+        let walls = firewalls.into_iter().map(|wall| belonging("firewall", wall.id, wall.name, &wall.labels));
+        Ok(keys.chain(walls).collect())
+    }
+
+    async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError> {
+        let folder = if belonging.kind == "firewall" { "firewalls" } else { "ssh_keys" };
+        self.api.delete(&format!("/{folder}/{}", belonging.id)).gone().await
+    }
+}
+
+fn vm(server: Server) -> Vm {
+    let state = match server.status.as_str() {
+        "running" => InstanceState::Running,
+        "initializing" | "starting" | "rebuilding" | "migrating" => InstanceState::Starting,
+        "stopping" | "deleting" => InstanceState::Stopping,
+        "off" => InstanceState::Stopped,
+        _ => InstanceState::Error,
+    };
+    // The address given is the whole /64; the server has the first of it.
+    let ipv6 = server.public_net.ipv6.map(|net| {
+        let prefix = net.ip.split('/').next().unwrap_or_default().to_owned();
+        if prefix.ends_with("::") { format!("{prefix}1") } else { prefix }
+    });
+    Vm {
+        id: server.id.to_string(),
+        name: server.name,
+        state,
+        ipv4: server.public_net.ipv4.map(|net| net.ip),
+        ipv6,
+        private: server.private_net.into_iter().next().map(|net| net.ip),
+        machine_id: label(&server.labels, ID_LABEL),
+        owner: label(&server.labels, OWNER_LABEL),
+    }
+}
+
+fn labels(tags: &Tags) -> BTreeMap<String, String> {
+    let pairs = [(ID_LABEL, &tags.machine_id), (OWNER_LABEL, &tags.owner), (NAME_LABEL, &tags.name)];
+    pairs.map(|(key, value)| (key.to_owned(), value.clone())).into()
+}
+
+fn label(labels: &BTreeMap<String, String>, key: &str) -> String {
+    labels.get(key).cloned().unwrap_or_default()
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}

@@ -1,0 +1,155 @@
+//! What of Hetzner's answers is read. Everything else may come and go.
+
+use crate::http::Refusal;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Server {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) status: String,
+    pub(super) public_net: PublicNet,
+    #[serde(default)]
+    pub(super) private_net: Vec<Net>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PublicNet {
+    pub(super) ipv4: Option<Net>,
+    pub(super) ipv6: Option<Net>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Net {
+    pub(super) ip: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OneServer {
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Created {
+    pub(super) server: Server,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Begun {
+    pub(super) action: Action,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Action {
+    pub(super) command: String,
+    pub(super) status: String,
+    pub(super) error: Option<ActionError>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ActionError {
+    pub(super) message: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SshKey {
+    pub(super) id: u64,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct KeyCreated {
+    pub(super) ssh_key: SshKey,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Firewall {
+    pub(super) id: u64,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FirewallCreated {
+    pub(super) firewall: Firewall,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ServerType {
+    pub(super) name: String,
+    pub(super) architecture: String,
+    pub(super) cores: u32,
+    /// GB.
+    pub(super) memory: f64,
+    #[serde(default)]
+    pub(super) deprecation: Option<Value>,
+    #[serde(default)]
+    pub(super) prices: Vec<Price>,
+    /// Where it is sold; older API versions do not say.
+    #[serde(default)]
+    pub(super) locations: Vec<TypeLocation>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct TypeLocation {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) deprecation: Option<Value>,
+    #[serde(default = "yes")]
+    pub(super) available: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Price {
+    pub(super) location: String,
+    pub(super) price_monthly: Amount,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Amount {
+    /// A decimal number.
+    pub(super) gross: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Image {
+    pub(super) id: u64,
+    pub(super) name: Option<String>,
+    pub(super) os_flavor: String,
+    pub(super) os_version: Option<String>,
+    pub(super) architecture: String,
+    #[serde(default)]
+    pub(super) deprecated: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Network {
+    pub(super) id: u64,
+    pub(super) name: String,
+}
+
+/// `{"error":{"code","message"}}`.
+pub(super) fn refusal(status: u16, body: &Value) -> Refusal {
+    let text = |key: &str| body["error"][key].as_str().unwrap_or_default().to_owned();
+    let (code, message) = (text("code"), text("message"));
+    let message = match code.as_str() {
+        "resource_unavailable" | "placement_error" => {
+            format!("{message}; try another --hetzner-server-location or --hetzner-server-type")
+        }
+        "resource_limit_exceeded" => format!("{message}; the project's limit is reached"),
+        _ => message,
+    };
+    let passing = matches!(code.as_str(), "locked" | "conflict" | "resource_locked");
+    Refusal { status, code, message, passing }
+}

@@ -1,0 +1,211 @@
+//! `linode`: Linodes of Akamai.
+//!
+//! Linodes and the firewall bear the tags `machine`, `machine-id:…` and `machine-owner:…`. There are no
+//! key objects: keys are part of the request. A Linode's power cannot be cut, so a kill is a shutdown,
+//! after which the provider cuts it.
+
+mod options;
+mod order;
+mod wire;
+
+use crate::{
+    bearer::{self, Account},
+    http::{Api, CloudError},
+    provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
+    settings::Settings,
+};
+use async_trait::async_trait;
+use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
+use order::Order;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use wire::{Firewall, Linode as Machine};
+
+const TAG: &str = "machine";
+const ID_TAG: &str = "machine-id:";
+const OWNER_TAG: &str = "machine-owner:";
+const PAGE_SIZE: &str = "100";
+
+/// An account, connected.
+#[derive(Debug)]
+pub(crate) struct Linode {
+    api: Api,
+}
+
+impl Linode {
+    /// Every page of a listing.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        filter: Option<Value>,
+    ) -> Result<Vec<T>, CloudError> {
+        let mut entries = Vec::new();
+        let mut page = 1_u64;
+        loop {
+            let number = page.to_string();
+            let mut call = self.api.get(path).query(&[("page", number.as_str()), ("page_size", PAGE_SIZE)]);
+            if let Some(filter) = &filter {
+                call = call.header("x-filter", &filter.to_string());
+            }
+            let mut answer: Value = call.fetch().await?;
+            entries.extend(bearer::entries::<T>(path, answer["data"].take())?);
+            if answer["pages"].as_u64().unwrap_or(1) <= page {
+                return Ok(entries);
+            }
+            page += 1;
+        }
+    }
+
+    /// The firewall that lets in SSH and ping only, made when it is not there.
+    async fn firewall(&self, tags: &Tags) -> Result<u64, CloudError> {
+        let label = format!("machine-ssh-{}", tags.owner.get(..8).unwrap_or(&tags.owner));
+        let find = || async {
+            let all: Vec<Firewall> = self.all("/networking/firewalls", None).await?;
+            Ok::<_, CloudError>(all.into_iter().find(|firewall| firewall.label == label).map(|f| f.id))
+        };
+        if let Some(id) = find().await? {
+            return Ok(id);
+        }
+        let anywhere = json!({ "ipv4": ["0.0.0.0/0"], "ipv6": ["::/0"] });
+        let body = json!({
+            "label": label,
+            "tags": [TAG, format!("{OWNER_TAG}{}", tags.owner)],
+            "rules": {
+                "inbound": [
+                    { "action": "ACCEPT", "protocol": "TCP", "ports": "22", "addresses": anywhere, "label": "ssh" },
+                    { "action": "ACCEPT", "protocol": "ICMP", "addresses": anywhere, "label": "ping" },
+                ],
+                "inbound_policy": "DROP",
+                "outbound": [],
+                "outbound_policy": "ACCEPT",
+            },
+        });
+        match self.api.post("/networking/firewalls").json(&body).fetch::<Firewall>().await {
+            Ok(firewall) => Ok(firewall.id),
+            Err(error) => find().await?.ok_or(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Linode {
+    const NAME: &'static str = "linode";
+    const TITLE: &'static str = "Linode";
+    const OPTIONS: &'static [OptionSpec] = options::OPTIONS;
+    type Account = Account;
+    type Order = Order;
+
+    fn account(settings: &Settings<'_>) -> Result<Account, DriverError> {
+        Account::of(settings, "linode-endpoint", "linode-token")
+    }
+
+    fn connect(account: &Account) -> Result<Self, CloudError> {
+        Ok(Self { api: account.api(wire::refusal)? })
+    }
+
+    async fn order(
+        &self,
+        spec: &MachineSpec,
+        settings: &Settings<'_>,
+    ) -> Result<(Order, Vec<String>), CloudError> {
+        order::decide(self, spec, settings).await
+    }
+
+    fn reach(order: &Order) -> Reach {
+        order.reach.clone()
+    }
+
+    async fn make(
+        &self,
+        order: &Order,
+        tags: &Tags,
+        _nonce: &str,
+        progress: &dyn Progress,
+    ) -> Result<String, CloudError> {
+        progress.step(&format!("Making a {} Linode in {}", order.kind, order.region));
+        let mut body = order.body.clone();
+        let ours =
+            [TAG.to_owned(), format!("{ID_TAG}{}", tags.machine_id), format!("{OWNER_TAG}{}", tags.owner)];
+        let all: Vec<&String> = ours.iter().chain(&order.tags).collect();
+        body["tags"] = json!(all);
+        body["firewall_id"] = json!(self.firewall(tags).await?);
+        let made: Machine = self.api.post("/linode/instances").json(&body).fetch().await?;
+        Ok(made.id.to_string())
+    }
+
+    async fn list(&self) -> Result<Vec<Vm>, CloudError> {
+        let all: Vec<Machine> = self.all("/linode/instances", Some(json!({ "tags": TAG }))).await?;
+        Ok(all.into_iter().filter_map(vm).collect())
+    }
+
+    async fn find(&self, machine_id: &str) -> Result<Vec<Vm>, CloudError> {
+        let filter = json!({ "tags": format!("{ID_TAG}{machine_id}") });
+        let all: Vec<Machine> = self.all("/linode/instances", Some(filter)).await?;
+        Ok(all.into_iter().filter_map(vm).collect())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Vm>, CloudError> {
+        if id.parse::<u64>().is_err() {
+            return Ok(None);
+        }
+        let found = self.api.get(&format!("/linode/instances/{id}")).find::<Machine>().await?;
+        Ok(found.and_then(vm))
+    }
+
+    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+        let action = if power == Power::On { "boot" } else { "shutdown" };
+        // Being asked twice for the same state changes nothing.
+        let call = self.api.post(&format!("/linode/instances/{id}/{action}")).json(&json!({}));
+        call.repeatable().send().await.map(drop)
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), CloudError> {
+        self.api.delete(&format!("/linode/instances/{id}")).gone().await
+    }
+
+    async fn belongings(&self) -> Result<Vec<Belonging>, CloudError> {
+        let all: Vec<Firewall> = self.all("/networking/firewalls", None).await?;
+        let ours = all.into_iter().filter_map(|firewall| {
+            let owner = firewall.tags.iter().find_map(|tag| tag.strip_prefix(OWNER_TAG))?.to_owned();
+            Some(Belonging {
+                kind: "firewall",
+                id: firewall.id.to_string(),
+                name: firewall.label,
+                machine_id: SHARED.to_owned(),
+                owner,
+            })
+        });
+        Ok(ours.collect())
+    }
+
+    async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError> {
+        self.api.delete(&format!("/networking/firewalls/{}", belonging.id)).gone().await
+    }
+}
+
+/// `None` for one that is on its way out: it is a machine no more.
+fn vm(machine: Machine) -> Option<Vm> {
+    let state = match machine.status.as_str() {
+        "running" => InstanceState::Running,
+        "offline" | "stopped" | "billing_suspension" => InstanceState::Stopped,
+        "shutting_down" => InstanceState::Stopping,
+        "deleting" => return None,
+        "booting" | "rebooting" | "provisioning" | "rebuilding" | "restoring" | "cloning" | "migrating"
+        | "resizing" => InstanceState::Starting,
+        _ => InstanceState::Error,
+    };
+    let tag = |prefix: &str| {
+        machine.tags.iter().find_map(|tag| tag.strip_prefix(prefix)).unwrap_or_default().to_owned()
+    };
+    let is_private = |address: &&String| address.starts_with("192.168.");
+    Some(Vm {
+        ipv4: machine.ipv4.iter().find(|address| !is_private(address)).cloned(),
+        ipv6: machine.ipv6.and_then(|address| address.split('/').next().map(str::to_owned)),
+        private: machine.ipv4.iter().find(is_private).cloned(),
+        machine_id: tag(ID_TAG),
+        owner: tag(OWNER_TAG),
+        id: machine.id.to_string(),
+        name: machine.label,
+        state,
+    })
+}

@@ -1,0 +1,149 @@
+//! What the lifecycle in `virtual_machine.rs` asks of a provider: few calls on plain data.
+
+use crate::{http::CloudError, settings::Settings};
+use async_trait::async_trait;
+use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+/// A provider's account, connected.
+#[async_trait]
+pub(crate) trait Provider: Debug + Sized + Send + Sync + 'static {
+    /// The driver's name.
+    const NAME: &'static str;
+    /// The provider's name, for sentences.
+    const TITLE: &'static str;
+    const OPTIONS: &'static [OptionSpec];
+    /// Endpoint and credentials: what every later command needs. Kept in a private file of the machine.
+    type Account: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync;
+    /// Everything that is decided about a VM before it is made.
+    type Order: Send + Sync;
+
+    /// Reads the account from the options.
+    fn account(settings: &Settings<'_>) -> Result<Self::Account, DriverError>;
+
+    /// No call is made.
+    fn connect(account: &Self::Account) -> Result<Self, CloudError>;
+
+    /// Looks up what is asked for and decides what is not. The provider is only asked, nothing is made.
+    /// Also gives sentences about what was decided.
+    async fn order(
+        &self,
+        spec: &MachineSpec,
+        settings: &Settings<'_>,
+    ) -> Result<(Self::Order, Vec<String>), CloudError>;
+
+    /// How to reach what the order makes.
+    fn reach(order: &Self::Order) -> Reach;
+
+    /// Makes the VM and what it needs, all bearing `tags`; returns its id as soon as the provider gives one.
+    /// When it fails, what was made before is found by the tags. `nonce` is drawn once for every VM.
+    async fn make(
+        &self,
+        order: &Self::Order,
+        tags: &Tags,
+        nonce: &str,
+        progress: &dyn Progress,
+    ) -> Result<String, CloudError>;
+
+    /// Every VM in the account that bears tags of ours, in as few calls as there are pages.
+    async fn list(&self) -> Result<Vec<Vm>, CloudError>;
+
+    /// The VMs that bear this machine's tags.
+    async fn find(&self, machine_id: &str) -> Result<Vec<Vm>, CloudError>;
+
+    /// One VM; `None` when it does not exist any more.
+    async fn get(&self, id: &str) -> Result<Option<Vm>, CloudError>;
+
+    /// Asks for power; returns when that has been accepted.
+    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError>;
+
+    /// Asks for the end of a VM; `Ok` when it is gone already.
+    async fn delete(&self, id: &str) -> Result<(), CloudError>;
+
+    /// Everything else that bears tags of ours.
+    async fn belongings(&self) -> Result<Vec<Belonging>, CloudError>;
+
+    /// Removes one such thing; `Ok` when it is gone already.
+    async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError>;
+}
+
+/// What is asked of a VM's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    On,
+    /// As by its button: the guest puts itself in order.
+    Shutdown,
+    /// As by its plug.
+    Off,
+}
+
+/// Whose it is: on everything we make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tags {
+    /// The machine's name, for people.
+    pub(crate) name: String,
+    pub(crate) machine_id: String,
+    pub(crate) owner: String,
+}
+
+/// The machine id on what all machines of one owner share.
+pub(crate) const SHARED: &str = "shared";
+
+/// A VM as the provider shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Vm {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) state: InstanceState,
+    pub(crate) ipv4: Option<String>,
+    pub(crate) ipv6: Option<String>,
+    pub(crate) private: Option<String>,
+    /// What its tags say; empty when they do not.
+    pub(crate) machine_id: String,
+    pub(crate) owner: String,
+}
+
+/// Something else of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Belonging {
+    /// The provider's word.
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) machine_id: String,
+    pub(crate) owner: String,
+}
+
+/// How SSH gets to a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reach {
+    pub(crate) user: String,
+    pub(crate) port: u16,
+    /// By its address in a private network.
+    pub(crate) private: bool,
+}
+
+impl Reach {
+    /// The address to use, once there is one. IPv6 only where there is nothing else.
+    pub(crate) fn address<'a>(&self, vm: &'a Vm) -> Option<&'a str> {
+        let address = if self.private { &vm.private } else { &vm.ipv4 };
+        let other = if self.private { &None } else { &vm.ipv6 };
+        address.as_deref().or(other.as_deref())
+    }
+}
+
+/// The entry with this name. The refusal lists what there is.
+pub(crate) fn choose<'a, T>(
+    what: &str,
+    wanted: &str,
+    all: &'a [T],
+    name: impl Fn(&T) -> &str,
+) -> Result<&'a T, CloudError> {
+    all.iter().find(|entry| name(entry) == wanted).ok_or_else(|| {
+        let mut names: Vec<&str> = all.iter().map(&name).collect();
+        names.sort_unstable();
+        names.dedup();
+        CloudError::Unavailable(format!("There is no {what} {wanted:?}; there are {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,10 @@
+//! The drivers of this crate against the contract, each with a provider on this computer.
+#![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+mod digitalocean;
+mod fake;
+mod generic;
+mod hetzner;
+mod linode;
+mod schema;
+mod subject;

@@ -1,0 +1,17 @@
+//! Where everything of ours is on a host that has an operating system of its own. Nothing of ours is
+//! anywhere else there, and none of these places is dockerd's.
+
+/// Name of the service, for systemd and OpenRC; also of the group that may use the socket.
+pub const SERVICE: &str = "machine-engine";
+/// The Engine API's socket.
+pub const ENGINE_SOCKET: &str = "/run/machine-engine/engine.sock";
+/// What outlives a boot.
+pub const DATA_ROOT: &str = "/var/lib/machine-engine/data";
+/// What does not.
+pub const RUN_ROOT: &str = "/run/machine-engine/state";
+/// Settings, and which machine the host belongs to; root's alone.
+pub const SETTINGS: &str = "/etc/machine-engine";
+/// The engine's default bridge: dockerd may be there too, and has `docker0`.
+pub const BRIDGE: &str = "machine0";
+/// Folders for the binary, best first: some systems keep `/usr` read-only.
+pub const LIBRARIES: [&str; 3] = ["/usr/local/lib", "/opt", "/var/lib"];

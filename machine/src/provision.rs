@@ -1,0 +1,262 @@
+//! The engine on a host that has an operating system of its own: put there over SSH, kept up to date, and
+//! taken away again.
+//!
+//! ```text
+//!   connect ─▶ probe ──────────────▶ upload ─▶ install: service written, started, answering ─▶ done
+//!                │ ours, up to date     │ (skipped when the binary is there)     │ not answering
+//!                ▼                                                               ▼
+//!               done                                          what was there before is put back
+//! ```
+//!
+//! Everything is in the places of `guest_contract::host`. An engine that is there already (dockerd,
+//! podman) is neither stopped nor configured; the host's own SSH server is the only way in. Three round
+//! trips besides the upload: probe, a place for the binary, install.
+
+mod binary;
+mod facts;
+mod service;
+
+pub use binary::{BinaryError, EngineBinary};
+pub use facts::{Facts, Init};
+
+use crate::ssh::{Connection, Connector, Output, SshError};
+use bytes::Bytes;
+use facts::Unfit;
+use guest_contract::{host, seed::EngineSettings};
+use machine_drivers::{Access, Progress};
+use service::Installation;
+use std::{path::Path, time::Duration};
+use tokio::time::{Instant, sleep};
+
+const PROBE: &str = include_str!("provision/probe.sh");
+const INSTALL: &str = include_str!("provision/install.sh");
+const HALT: &str = include_str!("provision/halt.sh");
+
+/// Until a host that is booting must let us in.
+const CONNECT_LIMIT: Duration = Duration::from_secs(600);
+/// Until a host that is known to run must.
+const REACH_LIMIT: Duration = Duration::from_secs(20);
+/// Pause between attempts.
+const RETRY: Duration = Duration::from_secs(1);
+/// A look at the host.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+/// The binary, over a slow line.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(900);
+/// Starting a service twice: the new one, and the old one when that fails.
+const INSTALL_LIMIT: Duration = Duration::from_secs(240);
+/// Stopping all containers.
+const HALT_LIMIT: Duration = Duration::from_secs(120);
+/// What one SSH packet holds.
+const CHUNK: usize = 32 * 1024;
+
+/// A host and what it shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPlan<'a> {
+    /// How to reach it.
+    pub access: &'a Access,
+    /// The machine's folder, with its keys.
+    pub folder: &'a Path,
+    /// The machine's id: a host belongs to one machine.
+    pub machine_id: &'a str,
+    /// The driver's name, a label of the engine.
+    pub driver: &'a str,
+    /// Settings of the engine.
+    pub engine: &'a EngineSettings,
+}
+
+/// A host could not be made an engine's.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// SSH does not get in, or broke.
+    #[error("Could not work on the host over SSH")]
+    Ssh(#[from] SshError),
+    /// The host is no place for an engine.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// There is no engine to upload.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
+    /// It cannot be packed.
+    #[error("Could not pack the engine")]
+    Pack(#[from] std::io::Error),
+    /// It is another machine's.
+    #[error("The host belongs to another machine (id {owner})")]
+    Taken { owner: String },
+    /// A step on the host failed; its own words.
+    #[error("{what}{}", lines(.log))]
+    Step { what: String, log: Vec<String> },
+}
+
+/// Sees to it that the engine of this release answers on the host. Cheap when it does already: one round
+/// trip.
+pub async fn provision(
+    plan: &HostPlan<'_>,
+    binary: &EngineBinary,
+    progress: &dyn Progress,
+) -> Result<(), ProvisionError> {
+    progress.step("Waiting for SSH to be available");
+    let connection = connect(plan, CONNECT_LIMIT).await?;
+    let facts = probe(&connection).await?;
+    if let Some(owner) = facts.owner.as_deref().filter(|owner| *owner != plan.machine_id) {
+        return Err(ProvisionError::Taken { owner: owner.to_owned() });
+    }
+    let binary = match binary.load(&facts.arch) {
+        // This computer has no engine to give, but the host has one.
+        Err(BinaryError::Nowhere { .. }) if facts.owner.is_some() && facts.is_active() => return Ok(()),
+        loaded => loaded?,
+    };
+    let installation = Installation::new(plan, &facts, &binary)?;
+    if facts.is_current(&installation) {
+        connection.close().await;
+        return Ok(());
+    }
+    for remark in facts.remarks() {
+        progress.step(&remark);
+    }
+    if facts.engine.as_deref() != Some(&installation.engine) {
+        upload(&connection, &facts, &installation, &binary, progress).await?;
+    }
+    progress.step(if facts.owner.is_some() { "Upgrading the engine" } else { "Starting the engine" });
+    let script = format!("{}{INSTALL}", installation.assignments());
+    let output = as_root(&connection, &facts, "Installing the engine", &script, INSTALL_LIMIT).await?;
+    installed(&output)?;
+    connection.close().await;
+    Ok(())
+}
+
+/// Ends the engine and its containers; with `remove`, takes away everything that was put there. A host
+/// that belongs to another machine meanwhile is left alone.
+pub async fn halt(plan: &HostPlan<'_>, remove: bool) -> Result<(), ProvisionError> {
+    let connection = connect(plan, REACH_LIMIT).await?;
+    let facts = probe(&connection).await?;
+    let Some(service) = facts.init.as_ref().and_then(Init::service_file) else {
+        // Nothing of ours can be there.
+        return Ok(());
+    };
+    let assignments = service::assign(&[
+        ("INIT", facts.init.as_ref().map_or("", Init::name)),
+        ("REMOVE", if remove { "yes" } else { "no" }),
+        ("MACHINE_ID", plan.machine_id),
+        ("SERVICE_FILE", service),
+        ("BRIDGE", host::BRIDGE),
+    ]);
+    let script = format!("{assignments}{HALT}");
+    let what = if remove { "Removing the engine" } else { "Stopping the engine" };
+    let output = as_root(&connection, &facts, what, &script, HALT_LIMIT).await?;
+    connection.close().await;
+    match value(&output.stdout, "error") {
+        Some(error) => Err(ProvisionError::Step { what: error.to_owned(), log: Vec::new() }),
+        None if output.code != 0 => Err(failed(what, &output)),
+        None => Ok(()),
+    }
+}
+
+/// Waits for a host that may be booting. One whose keys were seeded may show the ones it was built with
+/// until its first boot has got that far; one whose keys were given to us may not.
+async fn connect(plan: &HostPlan<'_>, limit: Duration) -> Result<Connection, SshError> {
+    let connector = Connector::new(plan.access, plan.folder)?;
+    let deadline = Instant::now() + limit;
+    let seeded = plan.access.keys.host.is_empty();
+    loop {
+        match connector.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if Instant::now() > deadline || (error.is_permanent() && !seeded) => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "SSH does not answer yet")
+            }
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn probe(connection: &Connection) -> Result<Facts, ProvisionError> {
+    let script = vec![Bytes::from_static(PROBE.as_bytes())];
+    let output = connection.run("Looking at the host", "sh -s", script, PROBE_LIMIT).await?;
+    Facts::parse(&output.stdout).ok_or_else(|| failed("Looking at the host", &output))
+}
+
+/// The binary has its name only once it is whole and is what we sent.
+async fn upload(
+    connection: &Connection,
+    facts: &Facts,
+    installation: &Installation,
+    binary: &binary::Loaded,
+    progress: &dyn Progress,
+) -> Result<(), ProvisionError> {
+    let path = format!("{}/{}", installation.library, installation.engine);
+    let (unpack, content) =
+        if facts.has_tool("gzip") { ("gzip -dc", binary.packed()?) } else { ("cat", binary.plain.clone()) };
+    progress.step(&format!("Uploading the engine ({} MiB)", content.len() >> 20));
+    let command = format!(
+        "{}sh -c 'set -e; umask 022; mkdir -p {library}; {unpack} >{path}.part; \
+         echo \"{hash}  {path}.part\" | sha256sum -c >/dev/null; chmod 755 {path}.part; mv -f {path}.part {path}'",
+        facts.becoming(),
+        library = installation.library,
+        hash = binary.sha256,
+    );
+    let chunks = (0..content.len()).step_by(CHUNK);
+    let chunks = chunks.map(|at| content.slice(at..content.len().min(at + CHUNK))).collect();
+    let output = connection.run("Uploading the engine", &command, chunks, UPLOAD_LIMIT).await?;
+    if output.code == 0 { Ok(()) } else { Err(failed("Uploading the engine", &output)) }
+}
+
+async fn as_root(
+    connection: &Connection,
+    facts: &Facts,
+    what: &'static str,
+    script: &str,
+    limit: Duration,
+) -> Result<Output, SshError> {
+    let command = format!("{}sh -s", facts.becoming());
+    let script = script.as_bytes().chunks(CHUNK).map(Bytes::copy_from_slice).collect();
+    connection.run(what, &command, script, limit).await
+}
+
+fn installed(output: &Output) -> Result<(), ProvisionError> {
+    if value(&output.stdout, "done").is_some() {
+        return Ok(());
+    }
+    let Some(error) = value(&output.stdout, "error") else {
+        return Err(failed("Installing the engine", output));
+    };
+    let what = match value(&output.stdout, "rolled_back") {
+        Some("yes") => format!("{error}; the one that was there before runs again"),
+        Some(_) => format!("{error}, nor does the one that was there before"),
+        None => error.to_owned(),
+    };
+    let log = output.stdout.lines().filter_map(|line| line.strip_prefix("log=")).map(str::to_owned);
+    Err(ProvisionError::Step { what, log: log.collect() })
+}
+
+fn failed(what: &str, output: &Output) -> ProvisionError {
+    let said = output.stderr.lines().chain(output.stdout.lines()).map(str::to_owned);
+    let mut log: Vec<String> = said.filter(|line| !line.trim().is_empty()).collect();
+    log.truncate(15);
+    ProvisionError::Step { what: format!("{what} failed on the host (exit code {})", output.code), log }
+}
+
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+}
+
+fn lines(log: &[String]) -> String {
+    log.iter().map(|line| format!("\n    {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_start_is_told_with_its_log_and_what_became_of_the_old_one() {
+        let said = |stdout: &str| Output { code: 1, stdout: stdout.to_owned(), stderr: String::new() };
+        installed(&Output { code: 0, ..said("done=yes\n") }).unwrap();
+        let error = installed(&said("error=The engine did not start\nlog=a\nlog=b\nrolled_back=yes\n"));
+        let text = error.unwrap_err().to_string();
+        assert_eq!(text, "The engine did not start; the one that was there before runs again\n    a\n    b");
+        let error = installed(&Output { stderr: "sudo: no\n".to_owned(), ..said("") }).unwrap_err();
+        assert!(error.to_string().ends_with("(exit code 1)\n    sudo: no"), "{error}");
+    }
+}

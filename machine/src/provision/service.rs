@@ -1,0 +1,222 @@
+//! The service on the host: its file, its environment, and the note of what was installed.
+
+use super::{
+    HostPlan,
+    binary::{self, Loaded},
+    facts::{Facts, Init, Unfit},
+};
+use guest_contract::{host, paths::SSH_USER};
+
+/// What is to be on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Installation {
+    /// Folder of the binary.
+    pub(super) library: String,
+    /// The binary's file name, which bears its hash.
+    pub(super) engine: String,
+    /// Hash of everything else: differs when the service must be written anew.
+    pub(super) settings: String,
+    init: Init,
+    group_user: String,
+    service: String,
+    environment: String,
+    machine_id: String,
+    selinux: bool,
+}
+
+impl Installation {
+    pub(super) fn new(plan: &HostPlan<'_>, facts: &Facts, binary: &Loaded) -> Result<Self, Unfit> {
+        let library = facts.place()?;
+        let init = facts.init.clone().unwrap_or(Init::Systemd);
+        let engine = format!("engine-{}", &binary.sha256[..16]);
+        // Root needs no group; everyone else does, and a new SSH session has it.
+        let group_user = if facts.user == SSH_USER { String::new() } else { facts.user.clone() };
+        let arguments = arguments(plan, &group_user);
+        let program = format!("{library}/{engine}");
+        let (service, environment) = match &init {
+            Init::OpenRc => (openrc(&program, &arguments), shell_exports(&plan.engine.env)),
+            _ => (systemd(&program, &arguments, facts.has_dockerd()), environment_file(&plan.engine.env)),
+        };
+        let settings = binary::sha256(format!("{service}\0{environment}\0{group_user}").as_bytes());
+        Ok(Self {
+            library,
+            engine,
+            settings: settings[..16].to_owned(),
+            init,
+            group_user,
+            service,
+            environment,
+            machine_id: plan.machine_id.to_owned(),
+            selinux: facts.is_selinux_enforcing(),
+        })
+    }
+
+    /// What `install.sh` works on.
+    pub(super) fn assignments(&self) -> String {
+        let installed = format!(
+            "ours_machine={}\nours_engine={}\nours_settings={}\n",
+            self.machine_id, self.engine, self.settings
+        );
+        assign(&[
+            ("INIT", self.init.name()),
+            ("LIBRARY", &self.library),
+            ("ENGINE", &self.engine),
+            ("GROUP_USER", &self.group_user),
+            ("SERVICE_FILE", self.init.service_file().unwrap_or_default()),
+            ("SERVICE_TEXT", &self.service),
+            ("ENVIRONMENT_TEXT", &self.environment),
+            ("INSTALLED_TEXT", &installed),
+            ("SOCKET", host::ENGINE_SOCKET),
+            ("DATA", host::DATA_ROOT),
+            ("SELINUX", if self.selinux { "1" } else { "0" }),
+        ])
+    }
+}
+
+/// `NAME='value'` for a shell, one a line.
+pub(super) fn assign(variables: &[(&str, &str)]) -> String {
+    variables.iter().map(|(name, value)| format!("{name}={}\n", shell_quoted(value))).collect()
+}
+
+fn arguments(plan: &HostPlan<'_>, group_user: &str) -> Vec<String> {
+    let mut arguments: Vec<String> = Vec::new();
+    let mut option = |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
+    option("--socket", host::ENGINE_SOCKET);
+    if !group_user.is_empty() {
+        option("--group", host::SERVICE);
+    }
+    option("--data-root", host::DATA_ROOT);
+    option("--run-root", host::RUN_ROOT);
+    option("--label", &format!("provider={}", plan.driver));
+    for label in &plan.engine.labels {
+        option("--label", label);
+    }
+    for registry in &plan.engine.insecure_registries {
+        option("--insecure-registry", registry);
+    }
+    for mirror in &plan.engine.registry_mirrors {
+        option("--registry-mirror", mirror);
+    }
+    arguments
+}
+
+fn systemd(program: &str, arguments: &[String], dockerd: bool) -> String {
+    let arguments: String =
+        arguments.iter().map(|argument| format!(" {}", systemd_quoted(argument))).collect();
+    // dockerd drops what other bridges forward, but for what this chain of its lets through.
+    let coexist = if dockerd {
+        let bridge = host::BRIDGE;
+        let let_through = |direction: &str| {
+            format!(
+                "ExecStartPost=-/bin/sh -c 'iptables -C DOCKER-USER {direction} {bridge} -j ACCEPT 2>/dev/null \
+                 || iptables -I DOCKER-USER {direction} {bridge} -j ACCEPT 2>/dev/null'\n"
+            )
+        };
+        format!("{}{}", let_through("-i"), let_through("-o"))
+    } else {
+        String::new()
+    };
+    let after = if dockerd { " docker.service" } else { "" };
+    format!(
+        "# Written by machine; changes are overwritten.\n\
+         [Unit]\n\
+         Description=Container engine of machine\n\
+         After=network.target local-fs.target{after}\n\
+         StartLimitIntervalSec=60\n\
+         StartLimitBurst=5\n\n\
+         [Service]\n\
+         Type=notify\n\
+         EnvironmentFile=-{settings}/environment\n\
+         ExecStart={program} serve{arguments}\n\
+         {coexist}\
+         Restart=on-failure\n\
+         RestartSec=1\n\
+         TimeoutStartSec=90\n\
+         TimeoutStopSec=30\n\
+         # Containers outlive the engine: it takes them over when it is back.\n\
+         KillMode=process\n\
+         Delegate=yes\n\
+         TasksMax=infinity\n\
+         LimitNOFILE=1048576\n\
+         LimitNPROC=infinity\n\
+         LimitCORE=infinity\n\
+         OOMScoreAdjust=-500\n\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+        settings = host::SETTINGS,
+    )
+}
+
+fn openrc(program: &str, arguments: &[String]) -> String {
+    let arguments: Vec<String> = arguments.iter().map(|argument| shell_quoted(argument)).collect();
+    format!(
+        "#!/sbin/openrc-run\n\
+         # Written by machine; changes are overwritten.\n\
+         description=\"Container engine of machine\"\n\
+         supervisor=supervise-daemon\n\
+         command={}\n\
+         command_args={}\n\
+         pidfile=/run/machine-engine/pid\n\
+         output_log=/var/log/machine-engine.log\n\
+         error_log=/var/log/machine-engine.log\n\
+         respawn_delay=1\n\
+         rc_ulimit=\"-n 1048576\"\n\
+         depend() {{\n    need localmount\n    use net cgroups\n    after firewall docker\n}}\n\
+         start_pre() {{\n    set -a\n    . {}/environment\n    set +a\n    mkdir -p /run/machine-engine\n}}\n",
+        shell_quoted(program),
+        // Read by a shell once more.
+        shell_quoted(&format!("serve {}", arguments.join(" "))),
+        host::SETTINGS,
+    )
+}
+
+/// One word of `ExecStart`, which knows variables and specifiers.
+fn systemd_quoted(word: &str) -> String {
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    format!("\"{escaped}\"")
+}
+
+fn shell_quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn environment_file(pairs: &[String]) -> String {
+    let line = |pair: &String| {
+        let (key, value) = pair.split_once('=')?;
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`");
+        Some(format!("{key}=\"{value}\"\n"))
+    };
+    pairs.iter().filter_map(line).collect()
+}
+
+fn shell_exports(pairs: &[String]) -> String {
+    let line =
+        |pair: &String| pair.split_once('=').map(|(key, value)| format!("{key}={}\n", shell_quoted(value)));
+    pairs.iter().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_their_readers() {
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!(systemd_quoted(r#"a "b" 50% $x \"#), r#""a \"b\" 50%% $$x \\""#);
+        assert_eq!(environment_file(&["A=$x \"q\"".to_owned()]), "A=\"\\$x \\\"q\\\"\"\n");
+        assert_eq!(shell_exports(&["A=it's".to_owned()]), "A='it'\\''s'\n");
+        let run = std::process::Command::new("sh")
+            .args(["-c", &format!("{}printf %s \"$X\"", assign(&[("X", "a'b\nc $(d)")]))])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(run.stdout).unwrap(), "a'b\nc $(d)");
+    }
+
+    #[test]
+    fn dockerd_is_let_be_and_our_bridge_let_through() {
+        let with = systemd("/x/engine", &["--label".to_owned(), "a=b c".to_owned()], true);
+        assert!(with.contains("ExecStart=/x/engine serve \"--label\" \"a=b c\"\n"), "{with}");
+        assert_eq!(with.matches("DOCKER-USER").count(), 4);
+        assert!(!systemd("/x/engine", &[], false).contains("docker"));
+    }
+}

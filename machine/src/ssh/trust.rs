@@ -1,0 +1,103 @@
+//! Which host key a machine's SSH server must show, and which key of ours it is to accept.
+
+use super::{SshError, keys};
+use machine_drivers::SshKeys;
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
+use std::path::Path;
+
+/// What a server may show. Never empty, never "whatever comes first".
+#[derive(Clone, Debug)]
+pub(super) struct HostTrust {
+    keys: Vec<PublicKey>,
+    /// `SHA256:…`
+    fingerprints: Vec<String>,
+}
+
+impl HostTrust {
+    /// The keys that the driver names, else the machine's own.
+    pub(super) fn of(keys: &SshKeys, directory: &Path) -> Result<Self, SshError> {
+        let mut trust = Self { keys: Vec::new(), fingerprints: Vec::new() };
+        if keys.host.is_empty() {
+            trust.keys.push(keys::host_key(directory)?);
+        }
+        for entry in &keys.host {
+            if entry.starts_with("SHA256:") {
+                trust.fingerprints.push(entry.clone());
+            } else {
+                trust.keys.push(keys::pinned_key(entry)?);
+            }
+        }
+        Ok(trust)
+    }
+
+    pub(super) fn accepts(&self, offered: &PublicKey) -> bool {
+        self.keys.iter().any(|key| key.key_data() == offered.key_data())
+            || self.fingerprints.contains(&offered.fingerprint(HashAlg::Sha256).to_string())
+    }
+
+    /// Every accepted fingerprint, for messages.
+    pub(super) fn expected(&self) -> String {
+        let keys = self.keys.iter().map(|key| key.fingerprint(HashAlg::Sha256).to_string());
+        keys.chain(self.fingerprints.iter().cloned()).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// The algorithms to ask the server for: a key of another one could only be another host's. `None`
+    /// when a fingerprint leaves that open.
+    pub(super) fn algorithms(&self) -> Option<Vec<Algorithm>> {
+        self.fingerprints.is_empty().then(|| {
+            let mut algorithms: Vec<Algorithm> = Vec::new();
+            for key in &self.keys {
+                match key.algorithm() {
+                    // The key is one thing, the hash it signs with another.
+                    Algorithm::Rsa { .. } => algorithms.extend([
+                        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+                        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+                    ]),
+                    algorithm => algorithms.push(algorithm),
+                }
+            }
+            algorithms
+        })
+    }
+}
+
+/// Our private key: the file that the driver names, else the machine's own.
+pub(super) fn client_key(keys: &SshKeys, directory: &Path) -> Result<PrivateKey, SshError> {
+    Ok(match &keys.client {
+        Some(path) => keys::foreign_key(path)?,
+        None => keys::client_key(directory)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::files;
+    use std::fs;
+
+    #[test]
+    fn the_machines_own_key_or_exactly_those_that_are_named() {
+        let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        keys::generate(own.path()).unwrap();
+        keys::generate(other.path()).unwrap();
+        let (own_key, other_key) =
+            (keys::host_key(own.path()).unwrap(), keys::host_key(other.path()).unwrap());
+        let trust = HostTrust::of(&SshKeys::default(), own.path()).unwrap();
+        assert!(trust.accepts(&own_key) && !trust.accepts(&other_key));
+        assert_eq!(trust.algorithms(), Some(vec![Algorithm::Ed25519]));
+
+        let line = fs::read_to_string(other.path().join(files::HOST_KEY_PUB)).unwrap();
+        let named = SshKeys { host: vec![line.trim().to_owned()], ..SshKeys::default() };
+        let trust = HostTrust::of(&named, own.path()).unwrap();
+        assert!(trust.accepts(&other_key) && !trust.accepts(&own_key));
+
+        let fingerprint = other_key.fingerprint(HashAlg::Sha256).to_string();
+        let named = SshKeys { host: vec![fingerprint.clone()], ..SshKeys::default() };
+        let trust = HostTrust::of(&named, own.path()).unwrap();
+        assert!(trust.accepts(&other_key) && !trust.accepts(&own_key));
+        assert_eq!((trust.expected(), trust.algorithms()), (fingerprint, None));
+
+        let nonsense = SshKeys { host: vec!["ssh-ed25519 xx".to_owned()], ..SshKeys::default() };
+        assert!(HostTrust::of(&nonsense, own.path()).is_err());
+    }
+}
