@@ -45,6 +45,9 @@ pub struct ServeOptions {
     /// Stop all containers when the engine is told to end; otherwise they go on without it
     #[arg(long)]
     pub stop_containers_on_exit: bool,
+    /// Interface name of the default bridge [default: docker0]
+    #[arg(long, value_name = "NAME")]
+    pub bridge: Option<String>,
     /// Label shown by "docker info"
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,

@@ -75,6 +75,7 @@ pub async fn serve(
         data_root: options.data_root.clone(),
         run_root: options.run_root.clone(),
         labels: options.labels.clone(),
+        bridge: options.bridge.clone(),
         registries: RegistryOptions {
             insecure: options.insecure_registries.clone(),
             mirrors: options.registry_mirrors.clone(),

@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     events::Events,
     image::{ImageUser, ImageUsers, Images},
-    network::Networks,
+    network::{BRIDGE_INTERFACE, Networks},
     ports::{ContainerFiles, ContainerRuntime, HostPorts, LayerStore, LinkLayer, VolumeStore},
     registry::{Registries, RegistryOptions},
     system::{HostFacts, System, engine_id},
@@ -39,6 +39,8 @@ pub struct Settings {
     pub run_root: PathBuf,
     /// `key=value`, shown by `docker info`.
     pub labels: Vec<String>,
+    /// Interface name of the default bridge, where it is not the usual one.
+    pub bridge: Option<String>,
     pub registries: RegistryOptions,
     pub host: HostFacts,
 }
@@ -61,14 +63,10 @@ impl Engine {
         let events = Arc::new(Events::default());
         let images = Arc::new(Images::open(root, Arc::clone(&ports.layers), Arc::clone(&events)).await?);
         let registries = Arc::new(Registries::new(settings.registries.clone()));
+        let bridge = settings.bridge.as_deref().unwrap_or(BRIDGE_INTERFACE);
+        let (links, host_ports) = (Arc::clone(&ports.links), Arc::clone(&ports.host_ports));
         let networks = Arc::new(
-            Networks::open(
-                root,
-                Arc::clone(&ports.links),
-                Arc::clone(&ports.host_ports),
-                Arc::clone(&events),
-            )
-            .await?,
+            Networks::open_with_bridge(root, links, host_ports, Arc::clone(&events), bridge).await?,
         );
         let volumes = Arc::new(Volumes::open(root, Arc::clone(&ports.volumes), Arc::clone(&events)).await?);
         let lookup: Arc<dyn ImageLookup> = Arc::clone(&images) as _;

@@ -131,11 +131,22 @@ impl Networks {
         host: Arc<dyn HostPorts>,
         events: Arc<Events>,
     ) -> Result<Self> {
+        Self::open_with_bridge(data_root, links, host, events, BRIDGE_INTERFACE).await
+    }
+
+    /// The same with another name for the default bridge: beside an engine that has the usual one.
+    pub async fn open_with_bridge(
+        data_root: &Path,
+        links: Arc<dyn LinkLayer>,
+        host: Arc<dyn HostPorts>,
+        events: Arc<Events>,
+        bridge: &str,
+    ) -> Result<Self> {
         let folder = data_root.join(FOLDER);
         let predefined = predefined(&folder.join(PREDEFINED_FILE), links.as_ref()).await?;
         let mut state = State::default();
         for (identity, (_, driver)) in predefined.identities.into_iter().zip(PREDEFINED) {
-            state.insert(predefined_definition(identity, driver, predefined.subnet));
+            state.insert(predefined_definition(identity, driver, predefined.subnet, bridge));
         }
         for definition in read_definitions(&folder).await? {
             state.insert(definition);
@@ -513,14 +524,14 @@ async fn predefined(file: &Path, links: &dyn LinkLayer) -> Result<Predefined> {
     Ok(stored)
 }
 
-fn predefined_definition(identity: Identity, driver: Driver, subnet: Subnet) -> Definition {
+fn predefined_definition(identity: Identity, driver: Driver, subnet: Subnet, interface: &str) -> Definition {
     let bridge = driver == Driver::Bridge;
     let options = [
         ("com.docker.network.bridge.default_bridge", "true"),
         ("com.docker.network.bridge.enable_icc", "true"),
         ("com.docker.network.bridge.enable_ip_masquerade", "true"),
         ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
-        ("com.docker.network.bridge.name", BRIDGE_INTERFACE),
+        ("com.docker.network.bridge.name", interface),
         ("com.docker.network.driver.mtu", "1500"),
     ];
     Definition {

@@ -87,6 +87,7 @@ fn arguments(plan: &HostPlan<'_>, group_user: &str) -> Vec<String> {
     }
     option("--data-root", host::DATA_ROOT);
     option("--run-root", host::RUN_ROOT);
+    option("--bridge", host::BRIDGE);
     option("--label", &format!("provider={}", plan.driver));
     for label in &plan.engine.labels {
         option("--label", label);
