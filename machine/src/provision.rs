@@ -164,7 +164,7 @@ async fn connect(plan: &HostPlan<'_>, limit: Duration) -> Result<Connection, Ssh
                 return Err(error);
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "SSH does not answer yet")
+                tracing::debug!(error = &error as &dyn std::error::Error, "SSH does not answer yet");
             }
         }
         sleep(RETRY).await;
