@@ -12,4 +12,9 @@ pub struct Capabilities {
     /// The host is somebody's, lent to the machine: power on and off mean the engine's service on it, and
     /// `remove` leaves the host as it was found.
     pub borrowed_host: bool,
+    /// [`crate::Driver::resize`] works.
+    pub resize: bool,
+    /// Files of the machine's folder that hold what is in the machine, and that another instance of the same
+    /// sizes can be given while it is off: how a machine moves to another computer.
+    pub contents: &'static [&'static str],
 }

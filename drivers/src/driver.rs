@@ -2,10 +2,15 @@
 
 use crate::{
     Access, Capabilities, DriverError, DriverOptions, Instance, InstanceState, Leftover, MachineSpec,
-    OptionSpec, Progress,
+    NewSizes, OptionSpec, Progress,
 };
 use async_trait::async_trait;
-use std::{collections::BTreeSet, fmt::Debug, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Makes and drives virtual machines. All methods may be called concurrently for different machines;
 /// `machine` holds the machine's lock around every method that changes something.
@@ -75,5 +80,17 @@ pub trait Driver: Debug + Send + Sync {
     ) -> Result<Vec<Leftover>, DriverError> {
         let _ = (options, owner, alive, remove);
         Ok(Vec::new())
+    }
+
+    /// Changes the instance's sizes, running or not; they count from its next start. Returns the instance to
+    /// remember instead of the one that was given. Called only where [`Capabilities::resize`] says so; asking
+    /// twice is harmless.
+    async fn resize(&self, _instance: &Instance, _sizes: &NewSizes) -> Result<Instance, DriverError> {
+        Err(DriverError::InvalidSpec(format!("The {} driver cannot change sizes", self.name())))
+    }
+
+    /// The file the guest's console is written to, for those who follow it. `None` where there is none.
+    fn console_file(&self, _instance: &Instance) -> Option<PathBuf> {
+        None
     }
 }

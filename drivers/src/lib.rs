@@ -27,4 +27,4 @@ pub use instance::{Access, EngineHome, Instance, InstanceState, SshEndpoint, Ssh
 pub use leftover::Leftover;
 pub use options::{DriverOptions, OptionKind, OptionSpec, OptionValue};
 pub use progress::{Progress, Silent};
-pub use spec::{Identity, MachineSpec};
+pub use spec::{Identity, MachineSpec, NewSizes};

@@ -65,3 +65,14 @@ impl fmt::Debug for Identity {
             .finish_non_exhaustive()
     }
 }
+
+/// Input of [`crate::Driver::resize`]: what is `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewSizes {
+    /// Virtual CPUs.
+    pub cpus: Option<u32>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Data disk in GiB; it can only grow.
+    pub disk_gib: Option<u64>,
+}

@@ -71,6 +71,7 @@ Environment:
   MACHINE_DRIVER          Driver of create (default kvm)
   MACHINE_GUEST_IMAGE     Folder of the guest image (default beside the executable)
   MACHINE_ENGINE_BINARY   Engine put on cloud hosts (default beside the executable)
+  MACHINE_CONFIG          Configuration file (default ~/.config/machine/config.toml)
   MACHINE_LOG             What the keeper and --debug log, such as info or machine=debug
   ENGINE_REGISTRY_MIRROR  Registry mirrors of new machines, separated by commas
   SHELL                   Shell of machine env
@@ -84,14 +85,20 @@ machine ssh passes the remote code through.";
 pub enum Command {
     /// Print which machine the shell is set to
     Active(Active),
+    /// Print a shell's completion function: source <(machine completion bash)
+    Completion(Completion),
     /// Print a machine's TLS endpoint as options of the docker client
     Config(Config),
     /// Create a machine
     Create(Box<Create>),
+    /// Write a machine that is off to a file
+    Export(Export),
+    /// Remove what interrupted commands left, here and in a cloud account
+    Gc(Gc),
+    /// Make a machine of a file that export wrote
+    Import(Import),
     /// Print the commands that set up the shell for a machine
     Env(Env),
-    /// Find and remove what is in a cloud account in this store's name but belongs to no machine
-    Gc(Gc),
     /// Print a machine's record
     Inspect(Inspect),
     /// Print the IP address of machines
@@ -100,8 +107,10 @@ pub enum Command {
     Kill(Names),
     /// List machines
     Ls(Ls),
-    /// Print what a machine's console or its keeper said last
+    /// Print what a machine's console, its engine or its keeper said last
     Logs(Logs),
+    /// Mount a folder of a machine on this computer, by sshfs
+    Mount(Mount),
     /// Check running machines and bring their connections in order
     Provision(Names),
     /// Make the TLS certificates of machines anew
@@ -110,6 +119,11 @@ pub enum Command {
     Restart(Names),
     /// Remove machines
     Rm(Rm),
+    /// Change a machine's sizes, or whether it is started with the computer
+    Set(Set),
+    /// Copy files between this computer and machines, or between machines
+    #[command(visible_alias = "cp")]
+    Scp(Scp),
     /// Run a shell or a command in a machine
     Ssh(Ssh),
     /// Start machines
@@ -122,8 +136,13 @@ pub enum Command {
     Upgrade(Names),
     /// Print the URL of a machine's engine
     Url(Url),
+    /// Make the docker CLI talk to a machine, by its context
+    Use(Use),
     /// Print the version of machine, or of a machine's engine
     Version(Version),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(Man),
     /// Look after a running machine (started by the other commands)
     #[command(hide = true)]
     Keeper(Keeper),
@@ -170,6 +189,13 @@ pub struct Active {
     pub timeout: u64,
 }
 
+/// `completion`
+#[derive(Clone, Debug, Args)]
+pub struct Completion {
+    /// bash, zsh, fish, powershell or elvish
+    pub shell: String,
+}
+
 /// `config`
 #[derive(Clone, Debug, Args)]
 pub struct Config {
@@ -205,13 +231,13 @@ pub struct Env {
 /// `gc`; the drivers add their options
 #[derive(Clone, Debug, Args)]
 pub struct Gc {
-    /// Driver whose account is looked at [env: MACHINE_DRIVER=]
+    /// Cloud driver whose account is looked at as well
     #[arg(short, long)]
     pub driver: Option<String>,
-    /// Ask nothing
+    /// Do not ask before anything in the account is removed
     #[arg(short)]
     pub yes: bool,
-    /// Only show what there is
+    /// Only tell what would be removed
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
 }
@@ -235,9 +261,9 @@ pub struct Ls {
     /// Show only machines that match: driver=, state=, name= (a regular expression) or label= (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
-    /// Seconds to wait for each machine
-    #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
-    pub timeout: u64,
+    /// Seconds to wait for machines [default: 10 for those elsewhere, a moment for those on this computer]
+    #[arg(short, long, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
     /// Print table, json, or this template for each machine
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
@@ -249,14 +275,74 @@ pub struct Logs {
     /// Name of the machine [default: default]
     pub name: Option<String>,
     /// What the guest printed on its console (this is the default)
-    #[arg(long, conflicts_with = "keeper")]
+    #[arg(long, conflicts_with_all = ["engine", "keeper"])]
     pub console: bool,
+    /// What the machine's engine logged since the guest was started
+    #[arg(long, conflicts_with = "keeper")]
+    pub engine: bool,
     /// What the machine's keeper logged
     #[arg(long)]
     pub keeper: bool,
     /// How many lines, counted from the end
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 200)]
     pub tail: usize,
+    /// Go on with what is said from now on, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `export`
+#[derive(Clone, Debug, Args)]
+pub struct Export {
+    /// Name of the machine
+    pub name: String,
+    /// File to write [default: NAME.machine]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// `import`
+#[derive(Clone, Debug, Args)]
+pub struct Import {
+    /// File that export wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Name of the new machine [default: as it was called]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `mount`
+#[derive(Clone, Debug, Args)]
+pub struct Mount {
+    /// Unmount instead
+    #[arg(short, long)]
+    pub unmount: bool,
+    /// [NAME:]FOLDER in a machine
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Folder here [default: the same path]
+    #[arg(value_name = "MOUNTPOINT")]
+    pub point: Option<PathBuf>,
+}
+
+/// `set`
+#[derive(Clone, Debug, Args)]
+pub struct Set {
+    /// Name of the machine [default: default]
+    pub name: Option<String>,
+    /// Virtual CPUs
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<u32>,
+    /// Memory in MiB, or with a unit: 2g
+    #[arg(long, value_name = "SIZE", value_parser = sizes::mebibytes)]
+    pub memory: Option<u64>,
+    /// Data disk in GiB; it can only grow
+    #[arg(long, value_name = "SIZE", value_parser = sizes::gibibytes)]
+    pub disk: Option<u64>,
+    /// Start the machine with this computer (true or false)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub autostart: Option<bool>,
 }
 
 /// `regenerate-certs`
@@ -287,6 +373,26 @@ pub struct Rm {
     pub yes: bool,
 }
 
+/// `scp`
+#[derive(Clone, Debug, Args)]
+pub struct Scp {
+    /// Copy folders with all that is in them
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Copy only files whose size or time differs, and folders with all that is in them
+    #[arg(short, long)]
+    pub delta: bool,
+    /// Do not tell what is being copied
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// FILE here, or NAME:FILE in a machine
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// FILE here, or NAME:FILE in a machine
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+}
+
 /// `ssh`
 #[derive(Clone, Debug, Args)]
 pub struct Ssh {
@@ -308,6 +414,24 @@ pub struct Url {
     /// Print the TLS endpoint (called as docker-machine this is the default)
     #[arg(long)]
     pub tcp: bool,
+}
+
+/// `use`
+#[derive(Clone, Debug, Args)]
+pub struct Use {
+    /// Name of the machine [default: default]
+    pub name: Option<String>,
+    /// Go back to docker's default context
+    #[arg(short, long, conflicts_with = "name")]
+    pub unset: bool,
+}
+
+/// `man`
+#[derive(Clone, Debug, Args)]
+pub struct Man {
+    /// Folder for all pages; without it the first one is printed
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// `version`

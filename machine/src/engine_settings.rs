@@ -28,6 +28,7 @@ impl EngineChoice {
                 env: pairs("--engine-env", &arguments.engine_env)?,
                 insecure_registries: arguments.engine_insecure_registry.clone(),
                 registry_mirrors: arguments.engine_registry_mirror.clone(),
+                certificate_authorities: Vec::new(),
             },
             remarks: Vec::new(),
         };

@@ -26,6 +26,10 @@ pub const TLS_CLIENT_KEY: &str = "MACHINE_TLS_CLIENT_KEY";
 pub const NAME: &str = "MACHINE_NAME";
 /// Where Docker clients find the engine: told by `machine env`, read by `machine active`.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";
+/// Context of the docker CLI, when it is not the chosen one: read by `machine active`.
+pub const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
+/// Folder of the docker CLI's settings and contexts. Default: `~/.docker`.
+pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// TLS for Docker clients; `machine env` unsets it unless it is asked for `--tcp`.
 pub const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
 /// Hosts that are reached without a proxy; `machine env --no-proxy` adds the machine's address.
@@ -35,6 +39,12 @@ pub const NO_PROXY_LOWER: &str = "no_proxy";
 /// Folder of the certificates; `machine env` unsets it unless it is asked for `--tcp`.
 pub const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
 
+/// The configuration file. Default: `machine/config.toml` in the folder of configuration.
+pub const CONFIG: &str = "MACHINE_CONFIG";
+/// The folder of configuration. Default: `~/.config`.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where programs are.
+pub const PATH: &str = "PATH";
 /// The user's home folder.
 pub const HOME: &str = "HOME";
 /// The user's shell, for `machine env` without `--shell`.

@@ -99,7 +99,8 @@ impl CommandError {
         }
     }
 
-    fn plain(error: &(dyn Error + 'static)) -> Self {
+    /// A failure that has its own sentence.
+    pub fn plain(error: &(dyn Error + 'static)) -> Self {
         let mut sentences = chain(error);
         let message = sentences.remove(0);
         Self { causes: sentences, ..Self::new(ErrorKind::Failed, message) }

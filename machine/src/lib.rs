@@ -8,10 +8,14 @@
 //!                            └──▶ ui ◀──┘
 //! ```
 
+pub mod autostart;
 pub mod certificates;
 pub mod cli;
 pub mod commands;
+mod completion;
 pub mod config;
+pub mod copy;
+pub mod docker_context;
 pub mod drivers;
 pub mod endpoint;
 mod engine_api;
@@ -21,6 +25,7 @@ pub mod env_vars;
 pub mod error;
 pub mod guest_channel;
 pub mod image;
+mod inherited;
 pub mod interrupts;
 pub mod keeper;
 pub mod lifecycle;
@@ -31,6 +36,8 @@ pub mod provision;
 pub mod ssh;
 pub mod store;
 pub mod template;
+pub mod templates;
+pub mod transfer;
 pub mod tunnel;
 pub mod ui;
 
@@ -38,6 +45,7 @@ use crate::{
     cli::Command,
     commands::Context,
     config::Environment,
+    docker_context::DockerContexts,
     drivers::Registry,
     error::{CommandError, ErrorKind},
     interrupts::Interrupts,
@@ -66,6 +74,15 @@ pub struct World {
 /// Runs one command; `arguments` begin with the program's name. Returns the exit code, everything has
 /// been told.
 pub fn run(arguments: &[OsString], world: &World, ui: &Ui) -> i32 {
+    if let Some(answer) = completion::answer(arguments, world) {
+        // A shell that asks has no use for a complaint.
+        ui.data_raw(&String::from_utf8_lossy(&answer.unwrap_or_default()));
+        return 0;
+    }
+    let arguments = &match templates::expand(arguments, &world.environment) {
+        Ok(arguments) => arguments,
+        Err(error) => return told(ui, &CommandError::caused("The template cannot be used", &error)),
+    };
     let parsed = match options::parse(arguments, &world.drivers, &world.environment) {
         Ok(parsed) => parsed,
         Err(options::Unparsed::Told(text)) => {
@@ -117,11 +134,13 @@ fn execute(
             Arc::new(KeptGuests { spawn, engine })
         }
     };
+    let contexts = DockerContexts::of(&world.environment);
     let context = Context {
         environment: &world.environment,
         drivers: &world.drivers,
         guests: &*guests,
         store: &store,
+        contexts: contexts.as_ref(),
         ui,
         interrupts: &world.interrupts,
         invocation: arguments,

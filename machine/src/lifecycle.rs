@@ -21,14 +21,18 @@ mod hosts;
 mod observe;
 mod power;
 mod remove;
+mod resize;
+mod transfer;
 
 pub use create::Creation;
 pub use guests::{GuestError, Guests, KeptGuests, Readiness};
 pub use observe::{Observation, State};
 pub use power::Power;
+pub use transfer::driver_of;
 
 use crate::{
     certificates::Renew,
+    docker_context::{ContextError, DockerContexts},
     drivers::{Registry, UnknownDriver},
     endpoint::TlsEndpoint,
     error::{CommandError, ErrorKind},
@@ -53,6 +57,8 @@ pub struct Lifecycle<'a> {
     pub drivers: &'a Registry,
     /// Who reaches what runs in them.
     pub guests: &'a dyn Guests,
+    /// The docker CLI's contexts, where there is a place for them.
+    pub contexts: Option<&'a DockerContexts>,
     /// Whom we talk to.
     pub ui: &'a Ui,
 }
@@ -138,6 +144,16 @@ impl Lifecycle<'_> {
             key: folder.join(files::CERT_KEY),
             folder,
         })
+    }
+
+    /// The machine's context is a convenience: when it cannot be kept, that is told and stops nothing.
+    fn keep_context(&self, keep: impl FnOnce(&DockerContexts) -> Result<(), ContextError>) {
+        if let Some(contexts) = self.contexts
+            && let Err(error) = keep(contexts)
+        {
+            let error = CommandError::caused("The docker context could not be kept", &error);
+            self.ui.warning(&format!("{}: {}", error.message, error.causes.join(": ")));
+        }
     }
 
     fn driver_of(&self, record: &Record) -> Result<Arc<dyn Driver>, CommandError> {

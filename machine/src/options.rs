@@ -39,27 +39,10 @@ pub(crate) fn parse(
     drivers: &Registry,
     environment: &Environment,
 ) -> Result<Parsed, Unparsed> {
-    let specs: Vec<OptionSpec> = drivers.iter().flat_map(|driver| driver.options()).copied().collect();
+    let specs = specs(drivers);
     let shown = shown_driver(arguments, drivers, environment);
-    let mut command = Cli::command();
-    for name in WITH_DRIVER_OPTIONS {
-        command = command.mut_subcommand(name, |command| {
-            let options = drivers.iter().flat_map(|driver| {
-                let hidden = shown.is_some_and(|shown| shown != driver.name());
-                driver.options().iter().map(move |spec| argument(spec).hide(hidden))
-            });
-            let command = command.next_help_heading("Driver options").args(options);
-            let others: Vec<&str> = drivers.iter().map(|driver| driver.name()).collect();
-            match shown {
-                Some(_) => command.after_help(format!(
-                    "Drivers: {}; --driver NAME --help shows the options of another one",
-                    others.join(", ")
-                )),
-                None => command,
-            }
-        });
-    }
-    let matches = command.try_get_matches_from(arguments).map_err(|error| unparsed(&error))?;
+    let matches =
+        command(drivers, shown).try_get_matches_from(arguments).map_err(|error| unparsed(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| unparsed(&error))?;
     let mut driver_options = DriverOptions::new();
     if let Some(create) = WITH_DRIVER_OPTIONS.iter().find_map(|name| matches.subcommand_matches(name)) {
@@ -90,6 +73,33 @@ fn shown_driver<'a>(
     }
     let name = named.or_else(|| environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT);
     drivers.get(name).is_ok().then_some(name)
+}
+
+/// The whole command line, with the drivers' options; the help shows those of the driver `shown`, or all.
+pub(crate) fn command(drivers: &Registry, shown: Option<&str>) -> clap::Command {
+    let mut command = Cli::command();
+    for name in WITH_DRIVER_OPTIONS {
+        command = command.mut_subcommand(name, |command| {
+            let options = drivers.iter().flat_map(|driver| {
+                let hidden = shown.is_some_and(|shown| shown != driver.name());
+                driver.options().iter().map(move |spec| argument(spec).hide(hidden))
+            });
+            let command = command.next_help_heading("Driver options").args(options);
+            let others: Vec<&str> = drivers.iter().map(|driver| driver.name()).collect();
+            match shown {
+                Some(_) => command.after_help(format!(
+                    "Drivers: {}; --driver NAME --help shows the options of another one",
+                    others.join(", ")
+                )),
+                None => command,
+            }
+        });
+    }
+    command
+}
+
+fn specs(drivers: &Registry) -> Vec<OptionSpec> {
+    drivers.iter().flat_map(|driver| driver.options()).copied().collect()
 }
 
 fn unparsed(error: &clap::Error) -> Unparsed {

@@ -5,6 +5,7 @@
 
 mod connection;
 mod exec;
+mod files;
 pub mod keys;
 mod session;
 mod terminal;
@@ -12,6 +13,7 @@ mod trust;
 
 pub use connection::{Connection, Connector};
 pub use exec::Output;
+pub use files::{Attributes, Files};
 pub use session::run_command;
 
 use std::{io, time::Duration};

@@ -200,7 +200,8 @@ impl Store {
         }
     }
 
-    fn machines(&self) -> PathBuf {
+    /// The folder of all machines' folders.
+    pub fn machines(&self) -> PathBuf {
         self.root.join(files::MACHINES)
     }
 

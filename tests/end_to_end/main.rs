@@ -1,6 +1,7 @@
 //! A booted guest, the built `machine` and the real docker client.
 
 mod crash;
+mod drop_in;
 mod isolation;
 mod lifecycle;
 mod ports;

@@ -29,6 +29,11 @@ impl Host {
         self.store.path()
     }
 
+    /// Where the docker client keeps its settings and contexts.
+    pub fn docker_config(&self) -> PathBuf {
+        self.store().join("docker-config")
+    }
+
     /// A machine's folder.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.store().join("machines").join(name)
@@ -37,7 +42,7 @@ impl Host {
     /// `machine ARGS…`, not yet run.
     pub fn machine_command(&self, args: &[&str]) -> Result<Command> {
         let mut command = command(&artifacts::machine()?, args);
-        command.env("MACHINE_STORAGE_PATH", self.store());
+        command.env("MACHINE_STORAGE_PATH", self.store()).env("DOCKER_CONFIG", self.docker_config());
         Ok(command)
     }
 

@@ -39,6 +39,20 @@ pub(crate) fn create(directory: &Path, gib: u64) -> Result<(), DriverError> {
     }
 }
 
+/// Makes the disk longer; what is longer already stays.
+pub(crate) fn grow(directory: &Path, gib: u64) -> Result<(), DriverError> {
+    let disk = directory.join(files::DISK);
+    let grow = || {
+        let file = File::options().write(true).open(&disk)?;
+        if file.metadata()?.len() < gib << 30 {
+            file.set_len(gib << 30)?;
+            file.sync_data()?;
+        }
+        Ok(())
+    };
+    grow().map_err(file_error("write", &disk))
+}
+
 fn identity() -> io::Result<Identity> {
     let mut identity = Identity { uuid: [0; 16], hash_seed: [0; 16], time: 0 };
     let mut random = File::open("/dev/urandom")?;

@@ -10,8 +10,8 @@ use crate::{
 use async_trait::async_trait;
 use guest_contract::paths::SSH_USER;
 use machine_drivers::{
-    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, OptionSpec,
-    Progress, SshEndpoint, SshKeys,
+    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, NewSizes,
+    OptionSpec, Progress, SshEndpoint, SshKeys,
 };
 use std::{
     path::{Path, PathBuf},
@@ -73,7 +73,13 @@ impl Driver for KvmDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { local: true, seed_channel: true, ..Capabilities::default() }
+        Capabilities {
+            local: true,
+            seed_channel: true,
+            resize: true,
+            contents: &[files::DISK],
+            ..Capabilities::default()
+        }
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -156,6 +162,41 @@ impl Driver for KvmDriver {
         let (directory, _) = folder::open(instance)?;
         console::tail(&directory, lines)
     }
+
+    async fn resize(&self, instance: &Instance, sizes: &NewSizes) -> Result<Instance, DriverError> {
+        let (directory, _) = folder::open(instance)?;
+        tokio::spawn(resize(directory, *sizes)).await.map_err(|error| interrupted(&error))?
+    }
+
+    fn console_file(&self, instance: &Instance) -> Option<PathBuf> {
+        Some(Path::new(&instance.id).join(files::CONSOLE))
+    }
+}
+
+/// Remembers the new sizes; a longer disk is the guest's to use at its next boot.
+async fn resize(directory: PathBuf, sizes: NewSizes) -> Result<Instance, DriverError> {
+    let _lock = folder::lock(&directory).await?;
+    let mut record = Record::load(&directory)?.ok_or_else(|| folder::not_found(&directory))?;
+    let machine = &mut record.machine;
+    if let Some(disk) = sizes.disk_gib
+        && disk < machine.disk_gib
+    {
+        let has = machine.disk_gib;
+        return Err(DriverError::InvalidSpec(format!(
+            "The disk has {has} GiB and can only grow, not to {disk} GiB"
+        )));
+    }
+    let now = Sizes {
+        cpus: sizes.cpus.unwrap_or(machine.cpus),
+        memory_mib: sizes.memory_mib.unwrap_or(machine.memory_mib),
+        disk_gib: sizes.disk_gib.unwrap_or(machine.disk_gib),
+    };
+    now.check(&sizes::Host::here())?;
+    let (folder, gib) = (directory.clone(), now.disk_gib);
+    spawn_blocking(move || disk::grow(&folder, gib)).await.map_err(|error| interrupted(&error))??;
+    (machine.cpus, machine.memory_mib, machine.disk_gib) = (now.cpus, now.memory_mib, now.disk_gib);
+    record.save(&directory)?;
+    record.instance(&directory)
 }
 
 /// What a machine without power is: stopped when that was asked for or when the guest went down in an

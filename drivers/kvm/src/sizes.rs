@@ -72,7 +72,18 @@ impl Sizes {
         let cpus = cpus.unwrap_or_else(|| u64::from(host.cpus.clamp(1, DEFAULT_CPUS)));
         let memory_mib = memory.unwrap_or(default_memory);
         let disk_gib = disk.unwrap_or(DEFAULT_DISK_GIB);
-        if !(1..=u64::from(MAX_CPUS)).contains(&cpus) {
+        // A number that no CPU count can be is refused with the others.
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let sizes = Self { cpus, memory_mib, disk_gib };
+        sizes.check(host)?;
+        Ok(sizes)
+    }
+
+    /// Whether this host can have such a machine.
+    pub(crate) fn check(&self, host: &Host) -> Result<(), DriverError> {
+        let Self { cpus, memory_mib, disk_gib } = *self;
+        let most = host.memory_mib.unwrap_or(u64::MAX);
+        if !(1..=MAX_CPUS).contains(&cpus) {
             return invalid(format!("The number of CPUs must be between 1 and {MAX_CPUS}, not {cpus}"));
         }
         if memory_mib < MIN_MEMORY_MIB {
@@ -88,7 +99,7 @@ impl Sizes {
         if !(1..=MAX_DISK_GIB).contains(&disk_gib) {
             return invalid(format!("The disk must be between 1 and {MAX_DISK_GIB} GiB, not {disk_gib} GiB"));
         }
-        Ok(Self { cpus: cpus as u32, memory_mib, disk_gib })
+        Ok(())
     }
 }
 
@@ -158,6 +169,13 @@ mod tests {
             "The memory of 20000 MiB is more than this computer's 16384 MiB",
         );
         says(|spec| spec.disk_gib = Some(0), "The disk must be between 1 and 16383 GiB, not 0 GiB");
+    }
+
+    #[test]
+    fn new_sizes_are_checked_as_the_first_ones_were() {
+        let sizes = Sizes { cpus: 2, memory_mib: 20000, disk_gib: 20 };
+        assert!(sizes.check(&HOST).is_err());
+        sizes.check(&Host { cpus: 1, memory_mib: None }).unwrap();
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //! ```
 
 use crate::{
-    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, OptionKind,
-    OptionSpec, OptionValue, Progress, SshEndpoint, SshKeys,
+    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, NewSizes,
+    OptionKind, OptionSpec, OptionValue, Progress, SshEndpoint, SshKeys,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ use std::{
 
 /// The driver's only file in the machine's folder.
 const STATE_FILE: &str = "memory-driver.json";
+/// What the pretended guest has stored; a test writes it.
+const CONTENTS_FILE: &str = "memory-contents";
 /// The seed channel of [`MemoryDriver::with_seed_channel`]; a test's fake guest listens there.
 const SEED_SOCKET: &str = "seed.sock";
 
@@ -162,7 +164,13 @@ impl Driver for MemoryDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { local: true, seed_channel: self.seed_channel, ..Capabilities::default() }
+        Capabilities {
+            local: true,
+            seed_channel: self.seed_channel,
+            resize: true,
+            contents: &[CONTENTS_FILE],
+            ..Capabilities::default()
+        }
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -264,6 +272,25 @@ impl Driver for MemoryDriver {
         let record = self.open(Step::Console, instance)?;
         let skip = record.console.len().saturating_sub(lines);
         Ok(record.console.into_iter().skip(skip).collect())
+    }
+
+    async fn resize(&self, instance: &Instance, sizes: &NewSizes) -> Result<Instance, DriverError> {
+        load(instance)?;
+        let before = instance.data.get("disk_gib").and_then(serde_json::Value::as_u64).unwrap_or(1);
+        if sizes.disk_gib.is_some_and(|disk| disk < before) {
+            return Err(DriverError::InvalidSpec(format!("The disk has {before} GiB and can only grow")));
+        }
+        let mut instance = instance.clone();
+        for (name, size) in [
+            ("cpus", sizes.cpus.map(u64::from)),
+            ("memory_mib", sizes.memory_mib),
+            ("disk_gib", sizes.disk_gib),
+        ] {
+            if let Some(size) = size {
+                instance.data[name] = size.into();
+            }
+        }
+        Ok(instance)
     }
 }
 

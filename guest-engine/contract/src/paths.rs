@@ -8,6 +8,10 @@ pub const DATA_ROOT: &str = "/var/lib/docker";
 pub const RUN_ROOT: &str = "/run/machine";
 /// Where the keeper meets the engine inside the guest (`ports.rs`): this file in the run root.
 pub const KEEPER_SOCKET: &str = "/run/machine/keeper.sock";
+/// What the engine has logged since the guest was started, for `machine logs --engine`.
+pub const ENGINE_LOG: &str = "/run/machine/log/engine.log";
+/// The certificate authorities that the guest's programs trust; the image's, and the seed's behind them.
+pub const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// TCP port of the guest's SSH server.
 pub const SSH_PORT: u16 = 22;
 /// The only account of a guest.

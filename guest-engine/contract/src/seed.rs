@@ -37,6 +37,8 @@ pub struct EngineSettings {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, URLs.
     pub registry_mirrors: Vec<String>,
+    /// Certificate authorities to trust besides the image's own, PEM.
+    pub certificate_authorities: Vec<String>,
 }
 
 impl fmt::Debug for Seed {

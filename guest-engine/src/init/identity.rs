@@ -3,7 +3,7 @@
 
 use super::log;
 use base64::Engine as _;
-use guest_contract::Seed;
+use guest_contract::{Seed, paths::AUTHORITIES};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,7 +41,20 @@ pub(super) fn apply(seed: &Seed) -> Result<(), IdentityError> {
     write(HOST_KEY, &seed.host_key, 0o600)?;
     let mut keys = seed.authorized_keys.join("\n");
     keys.push('\n');
-    write(AUTHORIZED_KEYS, &keys, 0o600)
+    write(AUTHORIZED_KEYS, &keys, 0o600)?;
+    trust(&seed.engine.certificate_authorities)
+}
+
+/// Adds authorities to those of the image, which stands in memory and is fresh with every boot.
+fn trust(authorities: &[String]) -> Result<(), IdentityError> {
+    if authorities.is_empty() {
+        return Ok(());
+    }
+    let append = || -> io::Result<()> {
+        let mut bundle = OpenOptions::new().append(true).create(true).open(AUTHORITIES)?;
+        authorities.iter().try_for_each(|authority| bundle.write_all(format!("\n{authority}\n").as_bytes()))
+    };
+    append().map_err(|error| IdentityError::Write(AUTHORITIES, error))
 }
 
 fn add_entropy(base64: &str) -> Result<(), IdentityError> {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 /// `create`; the drivers add their options
 #[derive(Clone, Debug, Args)]
+// What a template says comes first and is overridden by what is typed.
+#[command(args_override_self = true)]
 pub struct Create {
     /// Name of the new machine
     pub name: String,
@@ -45,6 +47,15 @@ pub struct Create {
     /// Registry to speak to without verified TLS (repeatable)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub engine_insecure_registry: Vec<String>,
+    /// Use the options of this template in the configuration file; what is typed goes before them
+    #[arg(long, value_name = "NAME")]
+    pub template: Option<String>,
+    /// Do not give the machine this computer's proxies and added certificate authorities
+    #[arg(long)]
+    pub no_inherit: bool,
+    /// Start the machine with this computer, by a unit of the user's systemd
+    #[arg(long)]
+    pub autostart: bool,
     /// Another name or address by which the machine is reached over TLS (repeatable)
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,

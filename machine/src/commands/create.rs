@@ -8,7 +8,7 @@ use crate::{
     engine_settings::EngineChoice,
     env_vars,
     error::{CommandError, ErrorKind},
-    image,
+    image, inherited,
     lifecycle::Creation,
     store::{Request, StoreError, TlsPart},
 };
@@ -39,7 +39,10 @@ pub(super) async fn run(
         }
         Err(error) => return Err(error.into()),
     };
-    let engine = EngineChoice::of(&arguments, environment.get(env_vars::REGISTRY_MIRROR))?;
+    let mut engine = EngineChoice::of(&arguments, environment.get(env_vars::REGISTRY_MIRROR))?;
+    if !arguments.no_inherit {
+        inherit(context, &mut engine, driver.capabilities().local);
+    }
     engine.remarks.iter().for_each(|remark| context.ui.warning(remark));
     let creation = Creation {
         name,
@@ -55,7 +58,24 @@ pub(super) async fn run(
         tls: TlsPart { hosts: arguments.tls_san, files: certificate_files(context, tls_files) },
         keep_on_error: arguments.keep_on_error,
     };
-    context.lifecycle().create(creation, &mut interrupts).await
+    let name = creation.name.clone();
+    context.lifecycle().create(creation, &mut interrupts).await?;
+    if arguments.autostart {
+        context.set_autostart(&name, true)?;
+    }
+    Ok(())
+}
+
+/// What was said on the command line goes before what this computer says.
+fn inherit(context: &Context<'_>, engine: &mut EngineChoice, is_local: bool) {
+    let settings = &mut engine.settings;
+    let said: Vec<String> =
+        settings.env.iter().filter_map(|pair| Some(pair.split_once('=')?.0.to_lowercase())).collect();
+    let proxies = inherited::proxies(context.environment, is_local);
+    let unsaid =
+        |pair: &String| pair.split_once('=').is_some_and(|(name, _)| !said.contains(&name.to_lowercase()));
+    settings.env.extend(proxies.into_iter().filter(unsaid));
+    settings.certificate_authorities = inherited::authorities();
 }
 
 /// Where the store's certificates are, when it is somewhere else than by default.

@@ -1,47 +1,124 @@
-//! `machine logs`: the end of the console or of the keeper's log.
+//! `machine logs`: the end of the console, of the engine's log or of the keeper's, and what comes after.
 
 use super::Context;
 use crate::{
     cli::Logs,
-    error::CommandError,
+    error::{CommandError, ErrorKind},
+    lifecycle::Whole,
+    ssh,
     store::{StoreError, files},
 };
+use guest_contract::paths::ENGINE_LOG;
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::Path,
+    time::Duration,
 };
+use tokio::time::sleep;
 
-/// As much of the keeper's log as is read, in bytes, however many lines are asked for.
+/// As much of a log as is read, in bytes, however many lines are asked for.
 const MAX_LOG: u64 = 1024 * 1024;
+/// How often a followed log is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(context: &Context<'_>, arguments: &Logs) -> Result<(), CommandError> {
     let name = context.name(arguments.name.as_deref())?;
-    let lines = if arguments.keeper {
+    if arguments.keeper {
         context.store.load(&name)?;
         let path = context.store.folder(&name).join(files::KEEPER_LOG);
-        tail(&path, arguments.tail)
-            .map_err(|source| CommandError::from(StoreError::File { action: "read", path, source }))?
-    } else {
-        let whole = context.lifecycle().whole(&name)?;
-        whole.driver.console_tail(&whole.instance, arguments.tail).await?
-    };
+        let end = length(&path);
+        let lines = tail(&path, arguments.tail).map_err(|source| {
+            CommandError::from(StoreError::File { action: "read", path: path.clone(), source })
+        })?;
+        return show(context, &lines, arguments.follow.then_some((path.as_path(), end))).await;
+    }
+    let whole = context.lifecycle().whole(&name)?;
+    if arguments.engine {
+        return engine(context, &whole, arguments).await;
+    }
+    let file = whole.driver.console_file(&whole.instance);
+    let end = file.as_deref().map_or(0, length);
+    let lines = whole.driver.console_tail(&whole.instance, arguments.tail).await?;
+    match (&file, arguments.follow) {
+        (Some(file), true) => show(context, &lines, Some((file, end))).await,
+        (None, true) => {
+            let message = format!("The console of \"{name}\" cannot be followed");
+            Err(CommandError::new(ErrorKind::Failed, message))
+        }
+        (_, false) => show(context, &lines, None).await,
+    }
+}
+
+/// The guest's own `tail` reads its log.
+async fn engine(context: &Context<'_>, whole: &Whole, arguments: &Logs) -> Result<(), CommandError> {
+    let access = context.lifecycle().access(whole).await?;
+    let follow = if arguments.follow { " -F" } else { "" };
+    let command = format!("exec tail -n {}{follow} {ENGINE_LOG}", arguments.tail);
+    let code =
+        ssh::run_command(&access, &whole.folder, Some(vec![command]), false).await.map_err(|error| {
+            CommandError::caused(
+                format!("Could not read the engine's log of \"{}\"", whole.record.name),
+                &error,
+            )
+        })?;
+    if code == 0 { Ok(()) } else { Err(CommandError::new(ErrorKind::Remote(code), "")) }
+}
+
+/// Shows `lines`, and then what the file gets behind the byte that was its end.
+async fn show(
+    context: &Context<'_>,
+    lines: &[String],
+    followed: Option<(&Path, u64)>,
+) -> Result<(), CommandError> {
     if !lines.is_empty() {
         context.ui.data(&lines.join("\n"));
     }
-    Ok(())
+    let Some((path, mut at)) = followed else { return Ok(()) };
+    let mut inode = path.metadata().map_or(0, |found| found.ino());
+    let mut interrupts = context.interrupts.listen();
+    loop {
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = interrupts.next() => return Ok(()),
+        }
+        let Ok(found) = path.metadata() else { continue };
+        if found.ino() != inode || found.len() < at {
+            // The next boot has a file of its own.
+            (inode, at) = (found.ino(), 0);
+        }
+        // What cannot be read now may be in a moment; a follower does not give up.
+        let text = read_from(path, at).unwrap_or_default();
+        at += text.len() as u64;
+        if !text.is_empty() {
+            let shown: String = String::from_utf8_lossy(&text)
+                .chars()
+                .filter(|character| !character.is_control() || matches!(character, '\n' | '\t'))
+                .collect();
+            context.ui.data_raw(&shown);
+        }
+    }
+}
+
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |found| found.len())
+}
+
+fn read_from(path: &Path, at: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut text = Vec::new();
+    file.take(MAX_LOG).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
+    let text = match read_from(path, length(path).saturating_sub(MAX_LOG)) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LOG)))?;
-    let mut text = Vec::new();
-    file.take(MAX_LOG).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);
     let all: Vec<&str> = text.lines().collect();
     Ok(all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect())

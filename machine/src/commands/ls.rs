@@ -1,26 +1,17 @@
 //! `machine ls`: all machines, looked at all at once.
 
 mod filter;
+mod look;
 mod table;
 
 use super::Context;
-use crate::{
-    cli::Ls,
-    endpoint::{Endpoint, socket_url},
-    engine_api, env_vars,
-    error::CommandError,
-    lifecycle::Observation,
-    machine::MachineName,
-    template::Template,
-};
+use crate::{cli::Ls, error::CommandError, template::Template};
 use filter::Filters;
-use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::Value;
-use std::time::{Duration, Instant};
 
 /// One machine; the fields of docker-machine's templates.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
     name: String,
@@ -32,10 +23,12 @@ struct Row {
     #[serde(rename = "URL")]
     url: String,
     swarm: String,
+    swarm_options: Option<Value>,
+    engine_options: Option<Value>,
     docker_version: String,
     error: String,
-    /// Nanoseconds.
-    response_time: u64,
+    /// As Go prints a duration.
+    response_time: String,
     #[serde(skip)]
     labels: Vec<String>,
 }
@@ -55,8 +48,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Ls) -> Result<(), Com
         names.iter().for_each(|name| context.ui.data(name.as_str()));
         return Ok(());
     }
-    let limit = Duration::from_secs(arguments.timeout);
-    let rows = join_all(names.iter().map(|name| row(context, name, limit))).await;
+    let rows = look::rows(context, &names, arguments.timeout).await;
     let rows: Vec<Row> = rows.into_iter().filter(|row| filters.admit(row)).collect();
     if arguments.quiet {
         rows.iter().for_each(|row| context.ui.data(&row.name));
@@ -66,39 +58,6 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Ls) -> Result<(), Com
         context.ui.data(&line);
     }
     Ok(())
-}
-
-async fn row(context: &Context<'_>, name: &MachineName, limit: Duration) -> Row {
-    let began = Instant::now();
-    let Observation { record, state, error, socket, ready, .. } =
-        context.lifecycle().observe(name, limit).await;
-    let version = match (&socket, ready) {
-        (Some(socket), true) => {
-            let endpoint = Endpoint::Socket(socket.clone());
-            engine_api::version(&endpoint, limit.saturating_sub(began.elapsed())).await.ok()
-        }
-        _ => None,
-    };
-    let url = socket.map(|socket| socket_url(&socket)).unwrap_or_default();
-    let active = !url.is_empty() && context.environment.get(env_vars::DOCKER_HOST) == Some(&url);
-    Row {
-        name: name.to_string(),
-        active: if active { "*" } else { "-" }.to_owned(),
-        active_host: active,
-        active_swarm: false,
-        driver_name: record.as_ref().map(|record| record.driver.clone()).unwrap_or_default(),
-        state: state.to_string(),
-        url,
-        swarm: String::new(),
-        docker_version: version.map_or_else(|| "Unknown".to_owned(), |version| format!("v{version}")),
-        error: error.unwrap_or_default(),
-        response_time: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        labels: record
-            .as_ref()
-            .and_then(|record| record.own())
-            .map(|own| own.engine.labels.clone())
-            .unwrap_or_default(),
-    }
 }
 
 impl Format {

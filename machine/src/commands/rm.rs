@@ -1,7 +1,7 @@
 //! `machine rm`, of several machines at once.
 
 use super::Context;
-use crate::{cli::Rm, error::CommandError};
+use crate::{autostart::Autostart, cli::Rm, error::CommandError};
 
 pub(super) async fn run(context: &Context<'_>, arguments: &Rm) -> Result<(), CommandError> {
     let names = context.names(&arguments.names)?;
@@ -12,5 +12,15 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Rm) -> Result<(), Com
         return Ok(());
     }
     let lifecycle = context.lifecycle();
-    context.each(&names, |name| lifecycle.remove(name, arguments.force)).await
+    context
+        .each(&names, async |name| {
+            lifecycle.remove(name, arguments.force).await?;
+            // Without a home there was never a unit.
+            Autostart::of(context.environment, context.store.root()).map_or(Ok(()), |autostart| {
+                autostart.disable(name).map_err(|error| {
+                    CommandError::caused(format!("Could not remove the unit of machine \"{name}\""), &error)
+                })
+            })
+        })
+        .await
 }

@@ -95,7 +95,7 @@ impl Lifecycle<'_> {
     }
 
     /// Takes the name. A machine of that name whose `create` was killed is cleared away first.
-    async fn reserve(&self, record: &Record) -> Result<MachineLock, CommandError> {
+    pub(super) async fn reserve(&self, record: &Record) -> Result<MachineLock, CommandError> {
         match self.store.reserve(record) {
             Err(StoreError::Taken { name }) => {
                 self.clear_interrupted(&name).await?;

@@ -3,12 +3,13 @@
 
 use super::{Lifecycle, Readiness, foreign, unfinished};
 use crate::{
+    endpoint::{Endpoint, TlsEndpoint},
     machine::MachineName,
-    store::{MachineLock, OwnPart, Record, Stage},
+    store::{self, MachineLock, OwnPart, Record, Stage},
 };
 use machine_drivers::{DriverError, InstanceState};
-use std::{fmt, path::PathBuf, time::Duration};
-use tokio::time::timeout;
+use std::{fmt, time::Duration};
+use tokio::{net::TcpStream, time::timeout};
 
 /// A machine as seen.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Observation {
     /// What is wrong with it.
     pub error: Option<String>,
     /// Where its Engine API is served, when it is running.
-    pub socket: Option<PathBuf>,
+    pub endpoint: Option<Endpoint>,
     /// Its engine answers there.
     pub ready: bool,
 }
@@ -45,7 +46,7 @@ impl Lifecycle<'_> {
             record: None,
             state: State::Instance(InstanceState::Error),
             error: None,
-            socket: None,
+            endpoint: None,
             ready: false,
         };
         let record = match self.store.load(name) {
@@ -57,6 +58,9 @@ impl Lifecycle<'_> {
             }
         };
         let seen = Observation { record: Some(record.clone()), ..seen };
+        if let Some(endpoint) = record.foreign().and_then(store::foreign::endpoint) {
+            return observe_foreign(endpoint, seen, limit).await;
+        }
         match timeout(limit, self.observe_record(&record)).await {
             Ok((state, Ok(()))) => self.observe_guest(Observation { state, ..seen }, limit).await,
             Ok((state, Err(error))) => Observation { state, error: Some(error), ..seen },
@@ -115,7 +119,26 @@ impl Lifecycle<'_> {
             Ok(Err(error)) => (false, Some(error.to_string())),
             Err(_) => (false, Some("Its keeper does not answer".to_owned())),
         };
-        Observation { socket: Some(self.guests.api_socket(&folder)), ready, error, ..seen }
+        let endpoint = Some(Endpoint::Socket(self.guests.api_socket(&folder)));
+        Observation { endpoint, ready, error, ..seen }
+    }
+}
+
+/// A machine of docker-machine's, of which only the engine's port can be looked at.
+async fn observe_foreign(endpoint: TlsEndpoint, seen: Observation, limit: Duration) -> Observation {
+    match timeout(limit, TcpStream::connect(&endpoint.address)).await {
+        Ok(Ok(_)) => Observation {
+            state: State::Instance(InstanceState::Running),
+            endpoint: Some(Endpoint::Tls(endpoint)),
+            ready: true,
+            ..seen
+        },
+        Ok(Err(error)) => Observation {
+            state: State::Instance(InstanceState::Stopped),
+            error: Some(format!("Could not connect to {}: {error}", endpoint.url())),
+            ..seen
+        },
+        Err(_) => Observation { state: State::Timeout, ..seen },
     }
 }
 

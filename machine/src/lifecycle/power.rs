@@ -3,6 +3,7 @@
 use super::{CONSOLE_LINES, CommandError, Lifecycle, READY_LIMIT, Readiness, Whole};
 use crate::{
     certificates::Renew,
+    endpoint::socket_url,
     machine::MachineName,
     store::{Address, Stage, files},
 };
@@ -157,6 +158,8 @@ impl Lifecycle<'_> {
             own.address = Some(address);
             self.store.save(&whole.record)?;
         }
+        let url = socket_url(&self.guests.api_socket(&whole.folder));
+        self.keep_context(|contexts| contexts.put(&whole.record.name, &whole.folder, &url));
         Ok(())
     }
 
@@ -253,7 +256,7 @@ pub(super) fn logs_hint(name: &MachineName, folder: &Path) -> String {
     format!("\"machine logs {name}\" shows the console; its keeper's log is {}", log.display())
 }
 
-fn is_off(state: InstanceState) -> bool {
+pub(super) fn is_off(state: InstanceState) -> bool {
     matches!(state, InstanceState::Stopped | InstanceState::Error)
 }
 

@@ -65,7 +65,9 @@ impl Lifecycle<'_> {
             }
             self.ui.warning(&format!("{}; only the local record of \"{name}\" is removed", error.message));
         }
-        self.let_go(&self.store.folder(&name)).await;
+        let folder = self.store.folder(&name);
+        self.let_go(&folder).await;
+        self.keep_context(|contexts| contexts.remove(&name, &folder));
         Ok(self.store.remove(&name)?)
     }
 

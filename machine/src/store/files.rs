@@ -65,3 +65,5 @@ pub const SERVER_CERT: &str = "server.pem";
 pub const SERVER_KEY: &str = "server-key.pem";
 /// TCP port of the machine's TLS endpoint; written by its keeper, kept from one to the next.
 pub const TLS_PORT: &str = "docker.port";
+/// The machine's host key as `sshfs` reads it; written when it is started.
+pub const KNOWN_HOSTS: &str = "known_hosts";

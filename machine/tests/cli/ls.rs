@@ -24,9 +24,9 @@ fn the_table_is_docker_machines() {
     assert_data_eq!(
         host.ok(&["ls", "-f", row]),
         str![[r#"
-Dev|*|memory|Running|unix://[STORE]/machines/Dev/docker.sock|Unknown|
+Dev|*|memory|Running|unix://[STORE]/machines/Dev/docker.sock|Unknown|Unable to query docker version: [..]
 web2|-|memory|Stopped||Unknown|
-web10|-|memory|Running|unix://[STORE]/machines/web10/docker.sock|Unknown|
+web10|-|memory|Running|unix://[STORE]/machines/web10/docker.sock|Unknown|Unable to query docker version: [..]
 
 "#]]
     );
@@ -67,4 +67,24 @@ fn filters() {
     assert!(host.fails(2, &["ls", "--filter", "x"]).contains("Unsupported filter syntax"));
     assert!(host.fails(2, &["ls", "--filter", "x=y"]).contains("Unsupported filter key 'x'"));
     assert!(host.fails(2, &["ls", "--filter", "name=("]).contains("is wrong"));
+}
+
+#[test]
+fn machines_that_do_not_answer_hold_up_nobody() {
+    let host = Host::new();
+    let names: Vec<String> = (0..50).map(|number| format!("m{number}")).collect();
+    std::thread::scope(|scope| {
+        for chunk in names.chunks(10) {
+            let host = &host;
+            scope.spawn(move || chunk.iter().for_each(|name| host.create(name)));
+        }
+    });
+    host.guests.silent.lock().unwrap().extend(names.iter().take(10).cloned());
+    // The silent ones would be waited for until the harness loses patience.
+    let listed = host.ok(&["ls", "-f", "{{.Name}} {{.State}}"]);
+    let states: Vec<&str> = listed.lines().map(|line| line.split(' ').next_back().unwrap()).collect();
+    assert_eq!(states[..10], ["Timeout"; 10]);
+    assert_eq!(states[10..], ["Running"; 40]);
+    let timed_out = host.ok(&["ls", "-q", "--filter", "state=Timeout", "--timeout", "0.2"]);
+    assert_eq!(timed_out.lines().count(), 10);
 }
