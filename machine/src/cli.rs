@@ -5,7 +5,7 @@
 mod create;
 mod sizes;
 
-pub use create::Create;
+pub use create::{Create, VirtualBox};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;

@@ -40,6 +40,7 @@ pub mod templates;
 pub mod transfer;
 pub mod tunnel;
 pub mod ui;
+mod virtualbox;
 
 use crate::{
     cli::Command,

@@ -7,6 +7,7 @@ mod connection;
 mod exec;
 mod files;
 pub mod keys;
+mod ports;
 mod session;
 mod terminal;
 mod trust;
@@ -14,9 +15,10 @@ mod trust;
 pub use connection::{Connection, Connector};
 pub use exec::Output;
 pub use files::{Attributes, Files};
+pub use ports::{PortForward, forward_ports};
 pub use session::run_command;
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 /// Failure to reach a machine over SSH, or while talking to it.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,13 @@ pub enum SshError {
     Connect {
         host: String,
         port: u16,
+        #[source]
+        source: io::Error,
+    },
+    /// A local port cannot be listened on.
+    #[error("Could not listen on {address}")]
+    Listen {
+        address: SocketAddr,
         #[source]
         source: io::Error,
     },

@@ -42,19 +42,19 @@ pub(super) fn apply(seed: &Seed) -> Result<(), IdentityError> {
     let mut keys = seed.authorized_keys.join("\n");
     keys.push('\n');
     write(AUTHORIZED_KEYS, &keys, 0o600)?;
-    trust(&seed.engine.certificate_authorities)
+    trust(&seed.engine.certificate_authorities, AUTHORITIES)
 }
 
 /// Adds authorities to those of the image, which stands in memory and is fresh with every boot.
-fn trust(authorities: &[String]) -> Result<(), IdentityError> {
+fn trust(authorities: &[String], bundle: &'static str) -> Result<(), IdentityError> {
     if authorities.is_empty() {
         return Ok(());
     }
     let append = || -> io::Result<()> {
-        let mut bundle = OpenOptions::new().append(true).create(true).open(AUTHORITIES)?;
+        let mut bundle = OpenOptions::new().append(true).create(true).open(bundle)?;
         authorities.iter().try_for_each(|authority| bundle.write_all(format!("\n{authority}\n").as_bytes()))
     };
-    append().map_err(|error| IdentityError::Write(AUTHORITIES, error))
+    append().map_err(|error| IdentityError::Write(bundle, error))
 }
 
 fn add_entropy(base64: &str) -> Result<(), IdentityError> {
@@ -110,6 +110,17 @@ mod tests {
         for bad in ["", "-a", "a-", "a.b", "a b", "a\nb", &"x".repeat(64)] {
             assert!(!is_host_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn authorities_stand_behind_the_images_own() {
+        let path = std::env::temp_dir().join(format!("authorities-{}", std::process::id()));
+        fs::write(&path, "image's").unwrap();
+        let bundle: &'static str = path.display().to_string().leak();
+        trust(&[], bundle).unwrap();
+        trust(&["one".to_owned(), "two".to_owned()], bundle).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "image's\none\n\ntwo\n");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub struct Create {
     /// The old Swarm
     #[command(flatten)]
     pub swarm: LegacySwarm,
+    /// The old default driver
+    #[command(flatten)]
+    pub virtualbox: VirtualBox,
 }
 
 /// The Swarm that docker-machine set up: accepted by the parser so that the refusal can say why
@@ -97,4 +100,23 @@ impl LegacySwarm {
     pub fn is_asked_for(&self) -> bool {
         self.swarm || self.swarm_master || self.swarm_discovery.is_some()
     }
+}
+
+/// docker-machine's old default driver, which ours stands in for; its other options say nothing about a machine
+#[derive(Clone, Debug, Default, Args)]
+pub struct VirtualBox {
+    #[arg(long, hide = true)]
+    pub(crate) virtualbox_memory: Option<u64>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    pub(crate) virtualbox_cpu_count: Option<i32>,
+    #[arg(long, hide = true)]
+    pub(crate) virtualbox_disk_size: Option<u64>,
+    #[arg(long, hide = true)]
+    virtualbox_boot2docker_url: Option<String>,
+    #[arg(long, hide = true)]
+    virtualbox_hostonly_cidr: Option<String>,
+    #[arg(long, hide = true)]
+    virtualbox_no_share: bool,
+    #[arg(long, hide = true)]
+    virtualbox_no_vtx_check: bool,
 }

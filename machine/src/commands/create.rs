@@ -11,6 +11,7 @@ use crate::{
     image, inherited,
     lifecycle::Creation,
     store::{Request, StoreError, TlsPart},
+    virtualbox,
 };
 use machine_drivers::{Driver, DriverOptions};
 use std::sync::Arc;
@@ -27,7 +28,24 @@ pub(super) async fn run(
     let environment = context.environment;
     let driver =
         arguments.driver.as_deref().or(environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT);
+    let (driver, stands_in) = if driver == virtualbox::DRIVER && context.drivers.get(driver).is_err() {
+        let other = environment.get(env_vars::DRIVER).filter(|other| *other != virtualbox::DRIVER);
+        (other.unwrap_or(drivers::DEFAULT), true)
+    } else {
+        (driver, false)
+    };
     let driver = Arc::clone(context.drivers.get(driver)?);
+    let asked = virtualbox::sizes(&arguments.virtualbox, environment);
+    let (mut cpus, mut memory_mib, mut disk_gib) = (arguments.cpus, arguments.memory, arguments.disk);
+    if stands_in {
+        context.ui.warning(&format!(
+            "There is no VirtualBox here: the {} driver makes a machine of these sizes",
+            driver.name()
+        ));
+        cpus = cpus.or(asked.cpus);
+        memory_mib = memory_mib.or(asked.memory_mib);
+        disk_gib = disk_gib.or(asked.disk_gib);
+    }
     let options = own_options(context, &*driver, options)?;
     let image = match image::find(arguments.image.as_deref(), environment) {
         Ok(image) => Some(image),
@@ -47,12 +65,7 @@ pub(super) async fn run(
     let creation = Creation {
         name,
         driver,
-        request: Request {
-            image,
-            cpus: arguments.cpus,
-            memory_mib: arguments.memory,
-            disk_gib: arguments.disk,
-        },
+        request: Request { image, cpus, memory_mib, disk_gib },
         options,
         engine: engine.settings,
         tls: TlsPart { hosts: arguments.tls_san, files: certificate_files(context, tls_files) },

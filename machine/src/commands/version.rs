@@ -10,7 +10,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: &Context<'_>, arguments: &Version) -> Result<(), CommandError> {
     let Some(name) = &arguments.name else {
-        context.ui.data(&format!("machine version {RELEASE}"));
+        let name = if crate::is_docker_machine(context.invocation) { "docker-machine" } else { "machine" };
+        let build = if name == "machine" { "" } else { ", build machine" };
+        context.ui.data(&format!("{name} version {RELEASE}{build}"));
         return Ok(());
     };
     let name = name.parse()?;

@@ -131,6 +131,19 @@ impl Connection {
         opened(timeout(REQUEST_LIMIT, opening).await, &target.to_string())
     }
 
+    /// Opens a channel to a TCP port, as the machine sees it.
+    pub(super) async fn open_tcp(&self, host: &str, port: u16) -> Result<Channel<Msg>, SshError> {
+        let open = self.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
+        match timeout(REQUEST_LIMIT, open).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(russh::Error::ChannelOpenFailure(_))) => {
+                Err(SshError::Target { target: format!("{host} port {port}") })
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(SshError::Timeout { what: "Opening a channel", limit: REQUEST_LIMIT }),
+        }
+    }
+
     /// Opens a channel for a command or a shell.
     pub(super) async fn open_session(&self) -> Result<Channel<Msg>, SshError> {
         timeout(REQUEST_LIMIT, self.handle.channel_open_session())

@@ -145,3 +145,30 @@ fn errors_are_on_stderr() {
     let run = host.run(&["create", "-d", "memory", "--engine-opt", "mtu=1400", "dev"]);
     assert!(run.code == 1 && run.stderr.contains("The engine has no option \"mtu\""), "{run:?}");
 }
+
+/// The driver of most old machines, in the spellings of old Makefiles.
+#[test]
+fn virtualbox() {
+    let mut host = called_as_docker_machine();
+    host.variables.insert("MACHINE_DRIVER".to_owned(), "memory".to_owned());
+    host.variables.insert("VIRTUALBOX_DISK_SIZE".to_owned(), "30000".to_owned());
+    let create = [
+        "create",
+        "--driver",
+        "virtualbox",
+        "--virtualbox-memory=4096",
+        "--virtualbox-cpu-count",
+        "2",
+        "--virtualbox-no-share",
+        "dev",
+    ];
+    let said = host.ok(&create);
+    assert!(said.starts_with("Warning: There is no VirtualBox here: the memory driver makes"), "{said}");
+    let request = "{{.DriverName}} {{with .Machine.Request}}{{.Cpus}} {{.MemoryMiB}} {{.DiskGiB}}{{end}}";
+    assert_eq!(host.ok(&["inspect", "-f", request, "dev"]), "memory 2 4096 30\n");
+    host.ok(&["create", "-d", "virtualbox", "--virtualbox-cpu-count", "-1", "all"]);
+    assert_eq!(
+        host.ok(&["version"]),
+        format!("docker-machine version {}, build machine\n", env!("CARGO_PKG_VERSION"))
+    );
+}

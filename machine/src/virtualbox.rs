@@ -1,0 +1,33 @@
+//! `docker-machine create --driver virtualbox`: what most local machines of docker-machine's were, and what
+//! stands in many a Makefile. There is no VirtualBox here; the default driver makes a machine of the same sizes.
+
+use crate::{cli::VirtualBox, config::Environment};
+
+/// The driver's name.
+pub(crate) const DRIVER: &str = "virtualbox";
+/// Each option that had a variable, and the variable.
+const MEMORY: &str = "VIRTUALBOX_MEMORY_SIZE";
+const CPUS: &str = "VIRTUALBOX_CPU_COUNT";
+const DISK: &str = "VIRTUALBOX_DISK_SIZE";
+
+/// What a machine of VirtualBox would have been.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) cpus: Option<u32>,
+    pub(crate) memory_mib: Option<u64>,
+    pub(crate) disk_gib: Option<u64>,
+}
+
+/// The sizes that were asked for. docker-machine's own defaults are not: they were for a smaller world.
+pub(crate) fn sizes(options: &VirtualBox, environment: &Environment) -> Sizes {
+    let number = |variable: &str| environment.get(variable).and_then(|value| value.parse::<u64>().ok());
+    let cpus =
+        options.virtualbox_cpu_count.map(i64::from).or(number(CPUS).and_then(|cpus| cpus.try_into().ok()));
+    let disk_mb = options.virtualbox_disk_size.or(number(DISK));
+    Sizes {
+        // -1 was "as many as the host has", which is ours to decide.
+        cpus: cpus.and_then(|cpus| u32::try_from(cpus).ok()),
+        memory_mib: options.virtualbox_memory.or(number(MEMORY)),
+        disk_gib: disk_mb.map(|mb| mb.div_ceil(1024)),
+    }
+}
