@@ -57,11 +57,13 @@ impl Lifecycle<'_> {
             creation.engine,
             creation.tls,
         );
+        // Before anything is there that a failure would have to undo.
+        let owner = self.store.id()?;
         let _lock = self.reserve(&record).await?;
         let spec = MachineSpec {
             name: name.hostname(),
             machine_id: id.as_str().to_owned(),
-            owner: self.store.id()?,
+            owner,
             identity: Identity::default(),
             directory: self.store.folder(&name),
             cache: self.store.cache(),

@@ -31,7 +31,7 @@ pub async fn forward_ports(
     if forwards.is_empty() {
         return Ok(serving);
     }
-    let connector = Connector::new(access.ssh.clone(), directory)?;
+    let connector = Connector::new(access, directory)?;
     for forward in forwards {
         let listener = TcpListener::bind(forward.local)
             .await
