@@ -13,6 +13,7 @@ impl Store {
     /// The id; drawn at the first call.
     pub fn id(&self) -> Result<String, StoreError> {
         self.check_owner()?;
+        private_folder(self.root())?;
         let path = self.root().join(files::STORE_ID);
         loop {
             match fs::read_to_string(&path) {
@@ -21,7 +22,6 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(file_error("read", &path, error)),
             }
-            private_folder(self.root())?;
             let id = MachineId::draw().map_err(|error| file_error("make", &path, error))?;
             // Written whole before it has its name; of two commands that draw at once, the first wins.
             let partial = self.root().join(format!("{}{}", files::PARTIAL_PREFIX, id.as_str()));

@@ -105,5 +105,5 @@ fn a_store_that_cannot_be_made_is_told() {
     let host = Host::new();
     std::fs::write(host.store(), "a file").unwrap();
     let stderr = host.fails(1, &["create", "-d", "memory", "dev"]);
-    assert!(stderr.starts_with("Error: Could not create [STORE]/machines\nCaused by: "), "{stderr}");
+    assert!(stderr.starts_with("Error: Could not create [STORE]\nCaused by: "), "{stderr}");
 }
