@@ -32,8 +32,7 @@ pub(super) fn parse(words: Vec<String>) -> Result<Wanted, CommandError> {
         if word == "--" {
             break;
         }
-        let mut letters = word[1..].char_indices();
-        while let Some((at, letter)) = letters.next() {
+        for (at, letter) in word[1..].char_indices() {
             match letter {
                 't' => wanted.tty = Some(true),
                 'T' => wanted.tty = Some(false),
