@@ -13,6 +13,7 @@ use crate::{
     http::{Api, CloudError},
     provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
     settings::Settings,
+    string_tags::{self, ID_TAG, OWNER_TAG, TAG},
 };
 use async_trait::async_trait;
 use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
@@ -21,9 +22,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wire::{Droplet, Firewall, Key};
 
-const TAG: &str = "machine";
-const ID_TAG: &str = "machine-id:";
-const OWNER_TAG: &str = "machine-owner:";
 const PER_PAGE: &str = "200";
 
 /// An account, connected.
@@ -145,10 +143,7 @@ impl Provider for DigitalOcean {
     ) -> Result<String, CloudError> {
         progress.step(&format!("Making a {} droplet in {}", order.size, order.region));
         let mut body = order.body.clone();
-        let ours =
-            [TAG.to_owned(), format!("{ID_TAG}{}", tags.machine_id), format!("{OWNER_TAG}{}", tags.owner)];
-        let all: Vec<&String> = ours.iter().chain(&order.tags).collect();
-        body["tags"] = json!(all);
+        body["tags"] = json!(string_tags::of(tags, &order.tags));
         body["ssh_keys"] = json!([self.key(&order.authorized_key, tags).await?]);
         let created: wire::Created = self.api.post("/v2/droplets").json(&body).fetch().await?;
         self.firewall(tags).await?;
@@ -213,7 +208,7 @@ impl Provider for DigitalOcean {
             })
         });
         let walls = firewalls.into_iter().filter_map(|wall| {
-            let owner = wall.tags.iter().flatten().find_map(|tag| tag.strip_prefix(OWNER_TAG))?.to_owned();
+            let owner = string_tags::value(wall.tags.iter().flatten(), OWNER_TAG)?.to_owned();
             Some(Belonging {
                 kind: "firewall",
                 id: wall.id,
@@ -241,9 +236,7 @@ fn vm(droplet: Droplet) -> Vm {
     let address = |nets: &[wire::Net], kind: &str| {
         nets.iter().find(|net| net.kind == kind).map(|net| net.ip_address.clone())
     };
-    let tag = |prefix: &str| {
-        droplet.tags.iter().find_map(|tag| tag.strip_prefix(prefix)).unwrap_or_default().to_owned()
-    };
+    let tag = |prefix: &str| string_tags::value(&droplet.tags, prefix).unwrap_or_default().to_owned();
     Vm {
         ipv4: address(&droplet.networks.v4, "public"),
         ipv6: address(&droplet.networks.v6, "public"),

@@ -13,6 +13,7 @@ mod known_hosts;
 mod linode;
 mod provider;
 mod settings;
+mod string_tags;
 mod user_data;
 mod virtual_machine;
 

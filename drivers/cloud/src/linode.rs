@@ -13,6 +13,7 @@ use crate::{
     http::{Api, CloudError},
     provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
     settings::Settings,
+    string_tags::{self, ID_TAG, OWNER_TAG, TAG},
 };
 use async_trait::async_trait;
 use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
@@ -21,9 +22,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wire::{Firewall, Linode as Machine};
 
-const TAG: &str = "machine";
-const ID_TAG: &str = "machine-id:";
-const OWNER_TAG: &str = "machine-owner:";
 const PAGE_SIZE: &str = "100";
 
 /// An account, connected.
@@ -124,10 +122,7 @@ impl Provider for Linode {
     ) -> Result<String, CloudError> {
         progress.step(&format!("Making a {} Linode in {}", order.kind, order.region));
         let mut body = order.body.clone();
-        let ours =
-            [TAG.to_owned(), format!("{ID_TAG}{}", tags.machine_id), format!("{OWNER_TAG}{}", tags.owner)];
-        let all: Vec<&String> = ours.iter().chain(&order.tags).collect();
-        body["tags"] = json!(all);
+        body["tags"] = json!(string_tags::of(tags, &order.tags));
         body["firewall_id"] = json!(self.firewall(tags).await?);
         let made: Machine = self.api.post("/linode/instances").json(&body).fetch().await?;
         Ok(made.id.to_string())
@@ -166,7 +161,7 @@ impl Provider for Linode {
     async fn belongings(&self) -> Result<Vec<Belonging>, CloudError> {
         let all: Vec<Firewall> = self.all("/networking/firewalls", None).await?;
         let ours = all.into_iter().filter_map(|firewall| {
-            let owner = firewall.tags.iter().find_map(|tag| tag.strip_prefix(OWNER_TAG))?.to_owned();
+            let owner = string_tags::value(&firewall.tags, OWNER_TAG)?.to_owned();
             Some(Belonging {
                 kind: "firewall",
                 id: firewall.id.to_string(),
@@ -194,9 +189,7 @@ fn vm(machine: Machine) -> Option<Vm> {
         | "resizing" => InstanceState::Starting,
         _ => InstanceState::Error,
     };
-    let tag = |prefix: &str| {
-        machine.tags.iter().find_map(|tag| tag.strip_prefix(prefix)).unwrap_or_default().to_owned()
-    };
+    let tag = |prefix: &str| string_tags::value(&machine.tags, prefix).unwrap_or_default().to_owned();
     let is_private = |address: &&String| address.starts_with("192.168.");
     Some(Vm {
         ipv4: machine.ipv4.iter().find(|address| !is_private(address)).cloned(),
