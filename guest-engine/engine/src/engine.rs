@@ -65,8 +65,7 @@ impl Engine {
         let registries = Arc::new(Registries::new(settings.registries.clone()));
         let bridge = settings.bridge.as_deref().unwrap_or(BRIDGE_INTERFACE);
         let (links, host_ports) = (Arc::clone(&ports.links), Arc::clone(&ports.host_ports));
-        let networks =
-            Arc::new(Networks::open_with_bridge(root, links, host_ports, Arc::clone(&events), bridge).await?);
+        let networks = Arc::new(Networks::open(root, links, host_ports, Arc::clone(&events), bridge).await?);
         let volumes = Arc::new(Volumes::open(root, Arc::clone(&ports.volumes), Arc::clone(&events)).await?);
         let lookup: Arc<dyn ImageLookup> = Arc::clone(&images) as _;
         let containers = Containers::open(

@@ -124,18 +124,9 @@ struct Identity {
 }
 
 impl Networks {
-    /// Reads the networks, or makes the predefined ones the first time.
+    /// Reads the networks, or makes the predefined ones the first time. `bridge` is the interface of the
+    /// default one, [`BRIDGE_INTERFACE`] unless another engine on this host has that.
     pub async fn open(
-        data_root: &Path,
-        links: Arc<dyn LinkLayer>,
-        host: Arc<dyn HostPorts>,
-        events: Arc<Events>,
-    ) -> Result<Self> {
-        Self::open_with_bridge(data_root, links, host, events, BRIDGE_INTERFACE).await
-    }
-
-    /// The same with another name for the default bridge: beside an engine that has the usual one.
-    pub async fn open_with_bridge(
         data_root: &Path,
         links: Arc<dyn LinkLayer>,
         host: Arc<dyn HostPorts>,

@@ -10,7 +10,7 @@ use crate::{
     engine::Ports,
     error::{EngineError, ErrorKind, Result},
     events::Events,
-    network::Networks,
+    network::{BRIDGE_INTERFACE, Networks},
     ports::{AttachRequest, LayerStore, NoHost},
     testing::{MemoryLayers, MemoryLinks, MemoryRuntime, MemoryVolumes},
     volume::Volumes,
@@ -59,8 +59,11 @@ async fn open(
     store: &Arc<MemoryVolumes>,
     events: &Arc<Events>,
 ) -> (Containers, Arc<Volumes>) {
-    let networks =
-        Arc::new(Networks::open(root, links.clone(), Arc::new(NoHost), events.clone()).await.unwrap());
+    let networks = Arc::new(
+        Networks::open(root, links.clone(), Arc::new(NoHost), events.clone(), BRIDGE_INTERFACE)
+            .await
+            .unwrap(),
+    );
     let volumes = Arc::new(Volumes::open(root, store.clone(), events.clone()).await.unwrap());
     let ports = Ports {
         runtime: Arc::new(runtime.clone()),

@@ -22,7 +22,9 @@ async fn site() -> Site {
     let root = tempfile::tempdir().unwrap();
     let links = Arc::new(MemoryLinks::default());
     let networks =
-        Networks::open(root.path(), links.clone(), Arc::new(NoHost), Arc::default()).await.unwrap();
+        Networks::open(root.path(), links.clone(), Arc::new(NoHost), Arc::default(), BRIDGE_INTERFACE)
+            .await
+            .unwrap();
     Site { _root: root, networks, links }
 }
 
@@ -57,8 +59,15 @@ impl Site {
 #[tokio::test]
 async fn definitions_survive_and_predefined_networks_stay() {
     let root = tempfile::tempdir().unwrap();
-    let open =
-        || Networks::open(root.path(), Arc::new(MemoryLinks::default()), Arc::new(NoHost), Arc::default());
+    let open = || {
+        Networks::open(
+            root.path(),
+            Arc::new(MemoryLinks::default()),
+            Arc::new(NoHost),
+            Arc::default(),
+            BRIDGE_INTERFACE,
+        )
+    };
     let first = open().await.unwrap();
     let mine = first.create(request("mine", "")).await.unwrap();
     assert_eq!(mine.plans[0].subnet.to_string(), "172.18.0.0/16");
