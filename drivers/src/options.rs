@@ -15,6 +15,43 @@ pub struct OptionSpec {
     pub kind: OptionKind,
 }
 
+impl OptionSpec {
+    /// One without value.
+    pub const fn flag(name: &'static str, help: &'static str) -> Self {
+        Self { name, env: None, help, kind: OptionKind::Flag }
+    }
+
+    /// One that takes text.
+    pub const fn text(name: &'static str, help: &'static str) -> Self {
+        Self { name, env: None, help, kind: OptionKind::Text(None) }
+    }
+
+    /// One that takes a whole number.
+    pub const fn number(name: &'static str, help: &'static str) -> Self {
+        Self { name, env: None, help, kind: OptionKind::Number(None) }
+    }
+
+    /// One that takes text, and may be given many times.
+    pub const fn list(name: &'static str, help: &'static str) -> Self {
+        Self { name, env: None, help, kind: OptionKind::List }
+    }
+
+    /// Set by this environment variable as well.
+    pub const fn env(self, env: &'static str) -> Self {
+        Self { env: Some(env), ..self }
+    }
+
+    /// This text, if none is given.
+    pub const fn or(self, default: &'static str) -> Self {
+        Self { kind: OptionKind::Text(Some(default)), ..self }
+    }
+
+    /// This number, if none is given.
+    pub const fn or_number(self, default: u64) -> Self {
+        Self { kind: OptionKind::Number(Some(default)), ..self }
+    }
+}
+
 /// What an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {

@@ -11,7 +11,7 @@ mod wire;
 use crate::{
     bearer::{self, Account},
     http::{Api, CloudError},
-    provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
+    provider::{Belonging, Plan, Power, Provider, SHARED, Tags, Vm, ensure},
     settings::Settings,
     string_tags::{self, ID_TAG, OWNER_TAG, TAG},
 };
@@ -56,31 +56,21 @@ impl DigitalOcean {
 
     async fn key(&self, public: &str, tags: &Tags) -> Result<u64, CloudError> {
         let name = key_name(tags);
-        let mine = || async {
-            let keys: Vec<Key> = self.all("/v2/account/keys", "ssh_keys", &[]).await?;
-            Ok::<_, CloudError>(keys.into_iter().find(|key| key.name == name).map(|key| key.id))
-        };
-        if let Some(id) = mine().await? {
-            return Ok(id);
-        }
         let body = json!({ "name": name, "public_key": public });
-        match self.api.post("/v2/account/keys").json(&body).fetch::<wire::KeyCreated>().await {
-            Ok(created) => Ok(created.ssh_key.id),
-            Err(error) => mine().await?.ok_or(error),
-        }
+        let find = || async {
+            let keys: Vec<Key> = self.all("/v2/account/keys", "ssh_keys", &[]).await?;
+            Ok(keys.into_iter().find(|key| key.name == name).map(|key| key.id))
+        };
+        ensure(find, || async {
+            let created: wire::KeyCreated = self.api.post("/v2/account/keys").json(&body).fetch().await?;
+            Ok(created.ssh_key.id)
+        })
+        .await
     }
 
-    /// The firewall that lets in SSH and ping only, made when it is not there. Its tag must exist, which
-    /// the first droplet sees to.
+    /// The firewall that lets in SSH and ping only. Its tag must exist, which the first droplet sees to.
     async fn firewall(&self, tags: &Tags) -> Result<(), CloudError> {
-        let name = firewall_name(&tags.owner);
-        let is_there = || async {
-            let all: Vec<Firewall> = self.all("/v2/firewalls", "firewalls", &[]).await?;
-            Ok::<_, CloudError>(all.iter().any(|firewall| firewall.name == name))
-        };
-        if is_there().await? {
-            return Ok(());
-        }
+        let name = tags.firewall_name();
         let anywhere = json!({ "addresses": ["0.0.0.0/0", "::/0"] });
         let out = |protocol: &str| json!({ "protocol": protocol, "ports": "0", "destinations": anywhere });
         let body = json!({
@@ -92,17 +82,11 @@ impl DigitalOcean {
             "outbound_rules": [out("tcp"), out("udp"), out("icmp")],
             "tags": [format!("{OWNER_TAG}{}", tags.owner)],
         });
-        match self.api.post("/v2/firewalls").json(&body).send().await {
-            Ok(_) => Ok(()),
-            // Another machine's create was faster, or the answer was lost.
-            Err(error) => {
-                if is_there().await? {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
-        }
+        let find = || async {
+            let all: Vec<Firewall> = self.all("/v2/firewalls", "firewalls", &[]).await?;
+            Ok(all.iter().any(|firewall| firewall.name == name).then_some(()))
+        };
+        ensure(find, || async { self.api.post("/v2/firewalls").json(&body).send().await.map(drop) }).await
     }
 }
 
@@ -122,16 +106,8 @@ impl Provider for DigitalOcean {
         Ok(Self { api: account.api(wire::refusal)? })
     }
 
-    async fn order(
-        &self,
-        spec: &MachineSpec,
-        settings: &Settings<'_>,
-    ) -> Result<(Order, Vec<String>), CloudError> {
+    async fn order(&self, spec: &MachineSpec, settings: &Settings<'_>) -> Result<Plan<Order>, CloudError> {
         order::decide(self, spec, settings).await
-    }
-
-    fn reach(order: &Order) -> Reach {
-        order.reach.clone()
     }
 
     async fn make(
@@ -251,8 +227,4 @@ fn vm(droplet: Droplet) -> Vm {
 
 fn key_name(tags: &Tags) -> String {
     format!("{TAG}:{}:{}:{}", tags.owner, tags.machine_id, tags.name)
-}
-
-fn firewall_name(owner: &str) -> String {
-    format!("machine-ssh-{}", owner.get(..8).unwrap_or(owner))
 }

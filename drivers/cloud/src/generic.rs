@@ -10,8 +10,8 @@
 use crate::{files, known_hosts, settings};
 use async_trait::async_trait;
 use machine_drivers::{
-    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, OptionKind,
-    OptionSpec, OptionValue, Progress, SshEndpoint, SshKeys,
+    Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, OptionSpec,
+    OptionValue, Progress, SshEndpoint, SshKeys,
 };
 use serde::{Deserialize, Serialize};
 use settings::Settings;
@@ -32,51 +32,36 @@ const KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 const SYSTEM_KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
 
 static OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "generic-ip-address",
-        env: Some("GENERIC_IP_ADDRESS"),
-        help: "Address or name of the host",
-        kind: OptionKind::Text(None),
-    },
-    OptionSpec {
-        name: "generic-ssh-user",
-        env: Some("GENERIC_SSH_USER"),
-        help: "Account on the host; must be root or become root by sudo or doas without a password",
-        kind: OptionKind::Text(Some("root")),
-    },
-    OptionSpec {
-        name: "generic-ssh-key",
-        env: Some("GENERIC_SSH_KEY"),
-        help: "Private key file that lets us in, without passphrase (default: the first of ~/.ssh/id_ed25519, \
+    OptionSpec::text("generic-ip-address", "Address or name of the host").env("GENERIC_IP_ADDRESS"),
+    OptionSpec::text(
+        "generic-ssh-user",
+        "Account on the host; must be root or become root by sudo or doas without a password",
+    )
+    .env("GENERIC_SSH_USER")
+    .or("root"),
+    OptionSpec::text(
+        "generic-ssh-key",
+        "Private key file that lets us in, without passphrase (default: the first of ~/.ssh/id_ed25519, \
                id_ecdsa, id_rsa)",
-        kind: OptionKind::Text(None),
-    },
-    OptionSpec {
-        name: "generic-ssh-port",
-        env: Some("GENERIC_SSH_PORT"),
-        help: "TCP port of the host's SSH server",
-        kind: OptionKind::Number(Some(22)),
-    },
-    OptionSpec {
-        name: "generic-ssh-host-key",
-        env: Some("GENERIC_SSH_HOST_KEY"),
-        help: "The host's public key (ssh-ed25519 AAAA…) or its fingerprint (SHA256:…), any of several \
+    )
+    .env("GENERIC_SSH_KEY"),
+    OptionSpec::number("generic-ssh-port", "TCP port of the host's SSH server")
+        .env("GENERIC_SSH_PORT")
+        .or_number(22),
+    OptionSpec::list(
+        "generic-ssh-host-key",
+        "The host's public key (ssh-ed25519 AAAA…) or its fingerprint (SHA256:…), any of several \
                (default: what known_hosts says)",
-        kind: OptionKind::List,
-    },
-    OptionSpec {
-        name: "generic-engine-socket",
-        env: Some("GENERIC_ENGINE_SOCKET"),
-        help: "Use the engine that answers on this socket of the host, such as /var/run/docker.sock, and \
+    )
+    .env("GENERIC_SSH_HOST_KEY"),
+    OptionSpec::text(
+        "generic-engine-socket",
+        "Use the engine that answers on this socket of the host, such as /var/run/docker.sock, and \
                install none",
-        kind: OptionKind::Text(None),
-    },
-    OptionSpec {
-        name: "generic-engine-port",
-        env: Some("GENERIC_ENGINE_PORT"),
-        help: "Accepted for docker-machine's sake: the engine has no port",
-        kind: OptionKind::Number(None),
-    },
+    )
+    .env("GENERIC_ENGINE_SOCKET"),
+    OptionSpec::number("generic-engine-port", "Accepted for docker-machine's sake: the engine has no port")
+        .env("GENERIC_ENGINE_PORT"),
 ];
 
 /// The driver.

@@ -10,7 +10,7 @@ mod wire;
 use crate::{
     bearer::{self, Account},
     http::{Api, CloudError},
-    provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
+    provider::{Belonging, Plan, Power, Provider, Tags, Vm, ensure},
     settings::Settings,
 };
 use async_trait::async_trait;
@@ -56,54 +56,38 @@ impl Hetzner {
         }
     }
 
-    /// The firewall that lets in SSH and ping only, made when it is not there.
+    /// The firewall that lets in SSH and ping only.
     async fn firewall(&self, tags: &Tags) -> Result<u64, CloudError> {
-        let name = format!("machine-ssh-{}", short(&tags.owner));
-        let found: Vec<Firewall> = self.all("/firewalls", "firewalls", &[("name", &name)]).await?;
-        if let Some(firewall) = found.first() {
-            return Ok(firewall.id);
-        }
+        let name = tags.firewall_name();
         let anywhere = json!(["0.0.0.0/0", "::/0"]);
-        let rule = |protocol: &str, port: Option<&str>| {
-            let mut rule = json!({ "direction": "in", "protocol": protocol, "source_ips": anywhere });
-            if let Some(port) = port {
-                rule["port"] = port.into();
-            }
-            rule
+        let ssh = json!({ "direction": "in", "protocol": "tcp", "port": "22", "source_ips": anywhere });
+        let ping = json!({ "direction": "in", "protocol": "icmp", "source_ips": anywhere });
+        let body = json!({ "name": name, "labels": labels(&tags.shared()), "rules": [ssh, ping] });
+        let find = || async {
+            let found: Vec<Firewall> = self.all("/firewalls", "firewalls", &[("name", &name)]).await?;
+            Ok(found.first().map(|firewall| firewall.id))
         };
-        let shared = Tags { machine_id: SHARED.to_owned(), name: SHARED.to_owned(), ..tags.clone() };
-        let body = json!({
-            "name": name,
-            "labels": labels(&shared),
-            "rules": [rule("tcp", Some("22")), rule("icmp", None)],
-        });
-        match self.api.post("/firewalls").json(&body).fetch::<wire::FirewallCreated>().await {
-            Ok(created) => Ok(created.firewall.id),
-            Err(error) => {
-                // Another machine's create was faster, or the answer was lost: either way it is there.
-                let found: Vec<Firewall> = self.all("/firewalls", "firewalls", &[("name", &name)]).await?;
-                found.first().map(|firewall| firewall.id).ok_or(error)
-            }
-        }
+        ensure(find, || async {
+            let created: wire::FirewallCreated = self.api.post("/firewalls").json(&body).fetch().await?;
+            Ok(created.firewall.id)
+        })
+        .await
     }
 
     /// The key, by which the project sends nobody a root password.
     async fn key(&self, public: &str, tags: &Tags) -> Result<u64, CloudError> {
         let selector = format!("{ID_LABEL}={}", tags.machine_id);
-        let mine = || async {
+        let body = json!({ "name": tags.key_name(), "public_key": public, "labels": labels(tags) });
+        let find = || async {
             let keys: Vec<SshKey> =
                 self.all("/ssh_keys", "ssh_keys", &[("label_selector", &selector)]).await?;
-            Ok::<_, CloudError>(keys.first().map(|key| key.id))
+            Ok(keys.first().map(|key| key.id))
         };
-        if let Some(id) = mine().await? {
-            return Ok(id);
-        }
-        let name = format!("machine-{}-{}", tags.name, short(&tags.machine_id));
-        let body = json!({ "name": name, "public_key": public, "labels": labels(tags) });
-        match self.api.post("/ssh_keys").json(&body).fetch::<wire::KeyCreated>().await {
-            Ok(created) => Ok(created.ssh_key.id),
-            Err(error) => mine().await?.ok_or(error),
-        }
+        ensure(find, || async {
+            let created: wire::KeyCreated = self.api.post("/ssh_keys").json(&body).fetch().await?;
+            Ok(created.ssh_key.id)
+        })
+        .await
     }
 }
 
@@ -123,16 +107,8 @@ impl Provider for Hetzner {
         Ok(Self { api: account.api(wire::refusal)? })
     }
 
-    async fn order(
-        &self,
-        spec: &MachineSpec,
-        settings: &Settings<'_>,
-    ) -> Result<(Order, Vec<String>), CloudError> {
+    async fn order(&self, spec: &MachineSpec, settings: &Settings<'_>) -> Result<Plan<Order>, CloudError> {
         order::decide(self, spec, settings).await
-    }
-
-    fn reach(order: &Order) -> Reach {
-        order.reach.clone()
     }
 
     async fn make(
@@ -248,8 +224,4 @@ fn labels(tags: &Tags) -> BTreeMap<String, String> {
 
 fn label(labels: &BTreeMap<String, String>, key: &str) -> String {
     labels.get(key).cloned().unwrap_or_default()
-}
-
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }

@@ -12,6 +12,7 @@ mod http;
 mod known_hosts;
 mod linode;
 mod provider;
+mod random;
 mod settings;
 mod string_tags;
 mod user_data;

@@ -11,7 +11,7 @@ mod wire;
 use crate::{
     bearer::{self, Account},
     http::{Api, CloudError},
-    provider::{Belonging, Power, Provider, Reach, SHARED, Tags, Vm},
+    provider::{Belonging, Plan, Power, Provider, SHARED, Tags, Vm, ensure},
     settings::Settings,
     string_tags::{self, ID_TAG, OWNER_TAG, TAG},
 };
@@ -54,16 +54,9 @@ impl Linode {
         }
     }
 
-    /// The firewall that lets in SSH and ping only, made when it is not there.
+    /// The firewall that lets in SSH and ping only.
     async fn firewall(&self, tags: &Tags) -> Result<u64, CloudError> {
-        let label = format!("machine-ssh-{}", tags.owner.get(..8).unwrap_or(&tags.owner));
-        let find = || async {
-            let all: Vec<Firewall> = self.all("/networking/firewalls", None).await?;
-            Ok::<_, CloudError>(all.into_iter().find(|firewall| firewall.label == label).map(|f| f.id))
-        };
-        if let Some(id) = find().await? {
-            return Ok(id);
-        }
+        let label = tags.firewall_name();
         let anywhere = json!({ "ipv4": ["0.0.0.0/0"], "ipv6": ["::/0"] });
         let body = json!({
             "label": label,
@@ -78,10 +71,15 @@ impl Linode {
                 "outbound_policy": "ACCEPT",
             },
         });
-        match self.api.post("/networking/firewalls").json(&body).fetch::<Firewall>().await {
-            Ok(firewall) => Ok(firewall.id),
-            Err(error) => find().await?.ok_or(error),
-        }
+        let find = || async {
+            let all: Vec<Firewall> = self.all("/networking/firewalls", None).await?;
+            Ok(all.into_iter().find(|firewall| firewall.label == label).map(|firewall| firewall.id))
+        };
+        ensure(find, || async {
+            let made: Firewall = self.api.post("/networking/firewalls").json(&body).fetch().await?;
+            Ok(made.id)
+        })
+        .await
     }
 }
 
@@ -101,16 +99,8 @@ impl Provider for Linode {
         Ok(Self { api: account.api(wire::refusal)? })
     }
 
-    async fn order(
-        &self,
-        spec: &MachineSpec,
-        settings: &Settings<'_>,
-    ) -> Result<(Order, Vec<String>), CloudError> {
+    async fn order(&self, spec: &MachineSpec, settings: &Settings<'_>) -> Result<Plan<Order>, CloudError> {
         order::decide(self, spec, settings).await
-    }
-
-    fn reach(order: &Order) -> Reach {
-        order.reach.clone()
     }
 
     async fn make(

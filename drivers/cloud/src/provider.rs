@@ -26,15 +26,11 @@ pub(crate) trait Provider: Debug + Sized + Send + Sync + 'static {
     fn connect(account: &Self::Account) -> Result<Self, CloudError>;
 
     /// Looks up what is asked for and decides what is not. The provider is only asked, nothing is made.
-    /// Also gives sentences about what was decided.
     async fn order(
         &self,
         spec: &MachineSpec,
         settings: &Settings<'_>,
-    ) -> Result<(Self::Order, Vec<String>), CloudError>;
-
-    /// How to reach what the order makes.
-    fn reach(order: &Self::Order) -> Reach;
+    ) -> Result<Plan<Self::Order>, CloudError>;
 
     /// Makes the VM and what it needs, all bearing `tags`; returns its id as soon as the provider gives one.
     /// When it fails, what was made before is found by the tags. `nonce` is drawn once for every VM.
@@ -68,6 +64,16 @@ pub(crate) trait Provider: Debug + Sized + Send + Sync + 'static {
     async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError>;
 }
 
+/// What was decided about a VM.
+#[derive(Debug)]
+pub(crate) struct Plan<O> {
+    pub(crate) order: O,
+    /// How to reach what the order makes.
+    pub(crate) reach: Reach,
+    /// Sentences about what was decided.
+    pub(crate) remarks: Vec<String>,
+}
+
 /// What is asked of a VM's power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Power {
@@ -89,6 +95,27 @@ pub(crate) struct Tags {
 
 /// The machine id on what all machines of one owner share.
 pub(crate) const SHARED: &str = "shared";
+
+impl Tags {
+    /// Those of what all machines of the owner share.
+    pub(crate) fn shared(&self) -> Self {
+        Self { machine_id: SHARED.to_owned(), name: SHARED.to_owned(), owner: self.owner.clone() }
+    }
+
+    /// The name of the machine's SSH key, where keys have names.
+    pub(crate) fn key_name(&self) -> String {
+        format!("machine-{}-{}", self.name, short(&self.machine_id))
+    }
+
+    /// The name of the owner's firewall that lets in SSH and ping only.
+    pub(crate) fn firewall_name(&self) -> String {
+        format!("machine-ssh-{}", short(&self.owner))
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
 
 /// A VM as the provider shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +152,15 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// As the driver's `ssh-user` and `ssh-port` say; `user` is who the image's account belongs to.
+    pub(crate) fn of(settings: &Settings<'_>, driver: &str, user: &str) -> Result<Self, DriverError> {
+        Ok(Self {
+            user: settings.text(&format!("{driver}-ssh-user")).unwrap_or(user).to_owned(),
+            port: settings.port(&format!("{driver}-ssh-port"))?,
+            private: false,
+        })
+    }
+
     /// The address to use, once there is one. IPv6 only where there is nothing else.
     pub(crate) fn address<'a>(&self, vm: &'a Vm) -> Option<&'a str> {
         let address = if self.private { &vm.private } else { &vm.ipv4 };
@@ -146,4 +182,23 @@ pub(crate) fn choose<'a, T>(
         names.dedup();
         CloudError::Unavailable(format!("There is no {what} {wanted:?}; there are {}", names.join(", ")))
     })
+}
+
+/// What `find` finds, else what `make` makes. When making it fails it may be there all the same: another
+/// machine's create was faster, or the answer was lost.
+pub(crate) async fn ensure<T, Found, Made>(
+    find: impl Fn() -> Found,
+    make: impl FnOnce() -> Made,
+) -> Result<T, CloudError>
+where
+    Found: Future<Output = Result<Option<T>, CloudError>>,
+    Made: Future<Output = Result<T, CloudError>>,
+{
+    if let Some(there) = find().await? {
+        return Ok(there);
+    }
+    match make().await {
+        Ok(made) => Ok(made),
+        Err(error) => find().await?.ok_or(error),
+    }
 }

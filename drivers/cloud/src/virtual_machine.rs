@@ -187,8 +187,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         let settings = self.settings(&spec.options);
         crate::settings::check_sizes(spec, "choose a size by the driver's own options")?;
         let provider: P = connect(&P::account(&settings)?)?;
-        let (_, remarks) = provider.order(spec, &settings).await.map_err(failed::<P>)?;
-        Ok(remarks)
+        Ok(provider.order(spec, &settings).await.map_err(failed::<P>)?.remarks)
     }
 
     async fn create(&self, spec: &MachineSpec, progress: &dyn Progress) -> Result<Instance, DriverError> {
@@ -206,15 +205,15 @@ impl<P: Provider> Driver for VirtualMachines<P> {
             journal.save(&spec.directory)?;
             return Ok(instance(&spec.directory, &vm.id));
         }
-        let (order, _) = provider.order(spec, &settings).await.map_err(failed::<P>)?;
+        let plan = provider.order(spec, &settings).await.map_err(failed::<P>)?;
         let journal = match earlier {
             // With its nonce: what the cut-off attempt may still be about to make is then the same VM.
             Some(journal) => journal,
-            None => Journal::new(spec, account, P::reach(&order))?,
+            None => Journal::new(spec, account, plan.reach)?,
         };
         journal.save(&spec.directory)?;
         self.states.forget();
-        match self.make(&provider, &order, &tags, &journal, progress).await {
+        match self.make(&provider, &plan.order, &tags, &journal, progress).await {
             Ok(id) => {
                 Journal { vm: Some(id.clone()), ..journal }.save(&spec.directory)?;
                 Ok(instance(&spec.directory, &id))

@@ -1,6 +1,6 @@
 //! How big a machine becomes: what was asked for, else a default that fits the host.
 
-use machine_drivers::{DriverError, MachineSpec, OptionKind, OptionSpec, OptionValue};
+use machine_drivers::{DriverError, MachineSpec, OptionSpec, OptionValue};
 use std::fs;
 
 const DEFAULT_CPUS: u32 = 4;
@@ -13,24 +13,10 @@ const MAX_DISK_GIB: u64 = 16 * 1024 - 1;
 
 /// The flags that docker-machine's KVM driver had.
 pub(crate) static OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "kvm-memory",
-        env: Some("KVM_MEMORY"),
-        help: "Memory in MiB, as --memory says it",
-        kind: OptionKind::Number(None),
-    },
-    OptionSpec {
-        name: "kvm-cpu-count",
-        env: Some("KVM_CPU_COUNT"),
-        help: "Number of virtual CPUs, as --cpus says it",
-        kind: OptionKind::Number(None),
-    },
-    OptionSpec {
-        name: "kvm-disk-size",
-        env: Some("KVM_DISK_SIZE"),
-        help: "Size of the data disk in MiB, rounded up to whole GiB",
-        kind: OptionKind::Number(None),
-    },
+    OptionSpec::number("kvm-memory", "Memory in MiB, as --memory says it").env("KVM_MEMORY"),
+    OptionSpec::number("kvm-cpu-count", "Number of virtual CPUs, as --cpus says it").env("KVM_CPU_COUNT"),
+    OptionSpec::number("kvm-disk-size", "Size of the data disk in MiB, rounded up to whole GiB")
+        .env("KVM_DISK_SIZE"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

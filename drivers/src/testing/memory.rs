@@ -12,7 +12,7 @@
 
 use crate::{
     Access, Capabilities, Driver, DriverError, EngineHome, Instance, InstanceState, MachineSpec, NewSizes,
-    OptionKind, OptionSpec, OptionValue, Progress, SshEndpoint, SshKeys,
+    OptionSpec, OptionValue, Progress, SshEndpoint, SshKeys,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -31,19 +31,17 @@ const CONTENTS_FILE: &str = "memory-contents";
 const SEED_SOCKET: &str = "seed.sock";
 
 static OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "memory-fail",
-        env: None,
-        help: "Fail this step the next time it is asked for: check, create, start, stop, kill, remove, state, \
+    OptionSpec::list(
+        "memory-fail",
+        "Fail this step the next time it is asked for: check, create, start, stop, kill, remove, state, \
                access, console",
-        kind: OptionKind::List,
-    },
-    OptionSpec {
-        name: "memory-ssh-port",
-        env: Some("MEMORY_SSH_PORT"),
-        help: "Say that the guest's SSH server answers on this port of 127.0.0.1",
-        kind: OptionKind::Number(Some(1)),
-    },
+    ),
+    OptionSpec::number(
+        "memory-ssh-port",
+        "Say that the guest's SSH server answers on this port of 127.0.0.1",
+    )
+    .env("MEMORY_SSH_PORT")
+    .or_number(1),
 ];
 
 /// A driver call, for scripting failures.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     http::CloudError,
-    provider::{Reach, choose},
+    provider::{Plan, Provider, Reach, choose},
     settings::Settings,
     user_data,
 };
@@ -23,7 +23,6 @@ const REGION: &str = "nyc3";
 pub(crate) struct Order {
     pub(super) size: String,
     pub(super) region: String,
-    pub(super) reach: Reach,
     pub(super) authorized_key: String,
     /// The user's tags.
     pub(super) tags: Vec<String>,
@@ -35,7 +34,7 @@ pub(super) async fn decide(
     account: &DigitalOcean,
     spec: &MachineSpec,
     settings: &Settings<'_>,
-) -> Result<(Order, Vec<String>), CloudError> {
+) -> Result<Plan<Order>, CloudError> {
     let regions: Vec<Region> = account.all("/v2/regions", "regions", &[]).await?;
     let sizes: Vec<Size> = account.all("/v2/sizes", "sizes", &[]).await?;
     let images: Vec<Image> = account.all("/v2/images", "images", &[("type", "distribution")]).await?;
@@ -55,14 +54,14 @@ pub(super) async fn decide(
             .iter()
             .filter(|size| size.memory >= MEMORY && !size.regions.is_empty())
             .min_by(|a, b| a.price_monthly.total_cmp(&b.price_monthly).then_with(|| a.slug.cmp(&b.slug)))
-            .ok_or_else(|| unavailable("No size with 1 GB of memory is to be had there now"))?,
+            .ok_or_else(|| CloudError::unavailable("No size with 1 GB of memory is to be had there now"))?,
     };
     let region = match wanted_region {
         Some(region) => region.to_owned(),
         None => {
             let usual = size.regions.iter().find(|region| *region == REGION);
             let first = usual.or_else(|| size.regions.iter().min());
-            first.cloned().ok_or_else(|| unavailable("The size is not to be had anywhere now"))?
+            first.cloned().ok_or_else(|| CloudError::unavailable("The size is not to be had anywhere now"))?
         }
     };
     let there: Vec<&Image> =
@@ -78,7 +77,7 @@ pub(super) async fn decide(
             };
             let newest = there.iter().filter(|image| image.distribution == "Debian").max_by_key(version);
             slug(newest.ok_or_else(|| {
-                unavailable("There is no image of Debian; name one with --digitalocean-image")
+                CloudError::unavailable("There is no image of Debian; name one with --digitalocean-image")
             })?)
         }
     };
@@ -101,18 +100,9 @@ pub(super) async fn decide(
     let order = Order {
         size: size.slug.clone(),
         region,
-        reach: Reach {
-            user: settings.text("digitalocean-ssh-user").unwrap_or("root").to_owned(),
-            port: settings.port("digitalocean-ssh-port")?,
-            private: false,
-        },
         authorized_key: spec.identity.authorized_key.clone(),
         tags: settings.list("digitalocean-tags"),
         body,
     };
-    Ok((order, remarks))
-}
-
-fn unavailable(sentence: &str) -> CloudError {
-    CloudError::Unavailable(sentence.to_owned())
+    Ok(Plan { order, reach: Reach::of(settings, DigitalOcean::NAME, "root")?, remarks })
 }

@@ -1,58 +1,44 @@
 //! The options of `hetzner`, under the names that its docker-machine driver had.
 
-use machine_drivers::{OptionKind, OptionSpec};
-
-const fn text(name: &'static str, env: &'static str, help: &'static str) -> OptionSpec {
-    OptionSpec { name, env: Some(env), help, kind: OptionKind::Text(None) }
-}
-
-const fn list(name: &'static str, env: &'static str, help: &'static str) -> OptionSpec {
-    OptionSpec { name, env: Some(env), help, kind: OptionKind::List }
-}
-
-const fn flag(name: &'static str, env: &'static str, help: &'static str) -> OptionSpec {
-    OptionSpec { name, env: Some(env), help, kind: OptionKind::Flag }
-}
+use machine_drivers::OptionSpec;
 
 pub(super) static OPTIONS: &[OptionSpec] = &[
-    text("hetzner-api-token", "HETZNER_API_TOKEN", "API token of the project, with read and write access"),
-    text("hetzner-image", "HETZNER_IMAGE", "Image by name (default: the newest Debian)"),
-    text("hetzner-image-id", "HETZNER_IMAGE_ID", "Image by number, such as a snapshot's"),
-    text("hetzner-image-arch", "HETZNER_IMAGE_ARCH", "Architecture of the image; only x86 has an engine"),
-    text("hetzner-server-type", "HETZNER_TYPE", "Server type (default: the cheapest with 2 GB of memory)"),
-    text(
-        "hetzner-server-location",
-        "HETZNER_LOCATION",
-        "Location (default: where the server type is cheapest)",
-    ),
-    list("hetzner-networks", "HETZNER_NETWORKS", "Private network to attach, by number or name (repeatable)"),
-    flag(
-        "hetzner-use-private-network",
-        "HETZNER_USE_PRIVATE_NETWORK",
-        "Reach the server by its private address",
-    ),
-    flag("hetzner-disable-public-ipv4", "HETZNER_DISABLE_PUBLIC_IPV4", "Make a server without public IPv4"),
-    flag("hetzner-disable-public-ipv6", "HETZNER_DISABLE_PUBLIC_IPV6", "Make a server without public IPv6"),
-    flag("hetzner-disable-public", "HETZNER_DISABLE_PUBLIC", "Make a server without any public address"),
-    list(
+    OptionSpec::text("hetzner-api-token", "API token of the project, with read and write access")
+        .env("HETZNER_API_TOKEN"),
+    OptionSpec::text("hetzner-image", "Image by name (default: the newest Debian)").env("HETZNER_IMAGE"),
+    OptionSpec::text("hetzner-image-id", "Image by number, such as a snapshot's").env("HETZNER_IMAGE_ID"),
+    OptionSpec::text("hetzner-image-arch", "Architecture of the image; only x86 has an engine")
+        .env("HETZNER_IMAGE_ARCH"),
+    OptionSpec::text("hetzner-server-type", "Server type (default: the cheapest with 2 GB of memory)")
+        .env("HETZNER_TYPE"),
+    OptionSpec::text("hetzner-server-location", "Location (default: where the server type is cheapest)")
+        .env("HETZNER_LOCATION"),
+    OptionSpec::list("hetzner-networks", "Private network to attach, by number or name (repeatable)")
+        .env("HETZNER_NETWORKS"),
+    OptionSpec::flag("hetzner-use-private-network", "Reach the server by its private address")
+        .env("HETZNER_USE_PRIVATE_NETWORK"),
+    OptionSpec::flag("hetzner-disable-public-ipv4", "Make a server without public IPv4")
+        .env("HETZNER_DISABLE_PUBLIC_IPV4"),
+    OptionSpec::flag("hetzner-disable-public-ipv6", "Make a server without public IPv6")
+        .env("HETZNER_DISABLE_PUBLIC_IPV6"),
+    OptionSpec::flag("hetzner-disable-public", "Make a server without any public address")
+        .env("HETZNER_DISABLE_PUBLIC"),
+    OptionSpec::list(
         "hetzner-firewalls",
-        "HETZNER_FIREWALLS",
         "Firewall by number, instead of ours that lets in SSH only (repeatable)",
-    ),
-    list("hetzner-server-label", "HETZNER_SERVER_LABELS", "Label of the server, KEY=VALUE (repeatable)"),
-    text("hetzner-user-data", "HETZNER_USER_DATA", "More user-data for cloud-init, inline"),
-    text("hetzner-user-data-file", "HETZNER_USER_DATA_FILE", "File of more user-data for cloud-init"),
-    text("hetzner-ssh-user", "HETZNER_SSH_USER", "Account that SSH logs in as (default: root)"),
-    OptionSpec {
-        name: "hetzner-ssh-port",
-        env: Some("HETZNER_SSH_PORT"),
-        help: "TCP port of the server's SSH server",
-        kind: OptionKind::Number(Some(22)),
-    },
-    OptionSpec {
-        name: "hetzner-endpoint",
-        env: Some("HETZNER_ENDPOINT"),
-        help: "URL of the API",
-        kind: OptionKind::Text(Some("https://api.hetzner.cloud/v1")),
-    },
+    )
+    .env("HETZNER_FIREWALLS"),
+    OptionSpec::list("hetzner-server-label", "Label of the server, KEY=VALUE (repeatable)")
+        .env("HETZNER_SERVER_LABELS"),
+    OptionSpec::text("hetzner-user-data", "More user-data for cloud-init, inline").env("HETZNER_USER_DATA"),
+    OptionSpec::text("hetzner-user-data-file", "File of more user-data for cloud-init")
+        .env("HETZNER_USER_DATA_FILE"),
+    OptionSpec::text("hetzner-ssh-user", "Account that SSH logs in as (default: root)")
+        .env("HETZNER_SSH_USER"),
+    OptionSpec::number("hetzner-ssh-port", "TCP port of the server's SSH server")
+        .env("HETZNER_SSH_PORT")
+        .or_number(22),
+    OptionSpec::text("hetzner-endpoint", "URL of the API")
+        .env("HETZNER_ENDPOINT")
+        .or("https://api.hetzner.cloud/v1"),
 ];

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     http::CloudError,
-    provider::{Reach, choose},
+    provider::{Plan, Provider, Reach, choose},
     settings::Settings,
     user_data,
 };
@@ -21,7 +21,6 @@ const MEMORY: f64 = 2.0;
 pub(crate) struct Order {
     pub(super) server_type: String,
     pub(super) location: String,
-    pub(super) reach: Reach,
     pub(super) authorized_key: String,
     /// The user's labels.
     pub(super) labels: Vec<(String, String)>,
@@ -35,7 +34,7 @@ pub(super) async fn decide(
     hetzner: &Hetzner,
     spec: &MachineSpec,
     settings: &Settings<'_>,
-) -> Result<(Order, Vec<String>), CloudError> {
+) -> Result<Plan<Order>, CloudError> {
     let types: Vec<ServerType> = hetzner.all("/server_types", "server_types", &[]).await?;
     let (server_type, location) = size(&types, settings)?;
     let (image, image_name) = image(hetzner, settings).await?;
@@ -45,10 +44,10 @@ pub(super) async fn decide(
     let ipv6 = !no_public && !settings.flag("hetzner-disable-public-ipv6");
     let private = settings.flag("hetzner-use-private-network");
     if private && networks.is_empty() {
-        return Err(unavailable("--hetzner-use-private-network needs --hetzner-networks"));
+        return Err(CloudError::unavailable("--hetzner-use-private-network needs --hetzner-networks"));
     }
     if !private && !ipv4 && !ipv6 {
-        return Err(unavailable(
+        return Err(CloudError::unavailable(
             "A server without public addresses is reached by --hetzner-use-private-network",
         ));
     }
@@ -73,7 +72,9 @@ pub(super) async fn decide(
         let numbers: Vec<u64> = firewalls
             .iter()
             .map(|id| {
-                id.parse().map_err(|_| unavailable(&format!("--hetzner-firewalls takes numbers, not {id:?}")))
+                id.parse().map_err(|_| {
+                    CloudError::unavailable(format!("--hetzner-firewalls takes numbers, not {id:?}"))
+                })
             })
             .collect::<Result<_, _>>()?;
         body["firewalls"] = numbers.iter().map(|id| json!({ "firewall": id })).collect();
@@ -85,17 +86,13 @@ pub(super) async fn decide(
     let order = Order {
         server_type: server_type.name.clone(),
         location,
-        reach: Reach {
-            user: settings.text("hetzner-ssh-user").unwrap_or("root").to_owned(),
-            port: settings.port("hetzner-ssh-port")?,
-            private,
-        },
         authorized_key: spec.identity.authorized_key.clone(),
         labels: settings.pairs("hetzner-server-label")?,
         public: ipv4 || ipv6,
         body,
     };
-    Ok((order, remarks))
+    let reach = Reach { private, ..Reach::of(settings, Hetzner::NAME, "root")? };
+    Ok(Plan { order, reach, remarks })
 }
 
 /// The server type and where: both as asked, else the cheapest.
@@ -116,7 +113,7 @@ fn size<'a>(
     if let [only] = candidates.as_slice()
         && only.architecture != "x86"
     {
-        return Err(unavailable(&format!(
+        return Err(CloudError::unavailable(format!(
             "Server type {} is {}; the engine is for x86",
             only.name, only.architecture
         )));
@@ -137,13 +134,15 @@ fn size<'a>(
     }
     offers
         .sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.name.cmp(&b.1.name)).then_with(|| a.2.cmp(b.2)));
-    let best = offers.first().ok_or_else(|| unavailable("No such server type is to be had there now"))?;
+    let best = offers
+        .first()
+        .ok_or_else(|| CloudError::unavailable("No such server type is to be had there now"))?;
     Ok((best.1, best.2.to_owned()))
 }
 
 async fn image(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<(String, String), CloudError> {
     if let Some(arch) = settings.text("hetzner-image-arch").filter(|arch| *arch != "x86") {
-        return Err(unavailable(&format!("--hetzner-image-arch {arch}: the engine is for x86")));
+        return Err(CloudError::unavailable(format!("--hetzner-image-arch {arch}: the engine is for x86")));
     }
     if let Some(id) = settings.text("hetzner-image-id") {
         return Ok((id.to_owned(), id.to_owned()));
@@ -160,7 +159,9 @@ async fn image(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<(String, St
             };
             let debian = |image: &&Image| image.os_flavor == "debian" && image.deprecated.is_none();
             let newest = images.iter().filter(debian).max_by_key(version);
-            newest.ok_or_else(|| unavailable("There is no image of Debian; name one with --hetzner-image"))?
+            newest.ok_or_else(|| {
+                CloudError::unavailable("There is no image of Debian; name one with --hetzner-image")
+            })?
         }
     };
     Ok((chosen.id.to_string(), name(chosen)))
@@ -177,8 +178,4 @@ async fn networks(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<Vec<u64>
         by_number.map_or_else(|| choose("network", wanted, &all, |n| &n.name), Ok).map(|network| network.id)
     };
     wanted.iter().map(find).collect()
-}
-
-fn unavailable(sentence: &str) -> CloudError {
-    CloudError::Unavailable(sentence.to_owned())
 }

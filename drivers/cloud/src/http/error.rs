@@ -51,6 +51,11 @@ pub(crate) struct Refusal {
 }
 
 impl CloudError {
+    /// What was asked for is not to be had.
+    pub(crate) fn unavailable(sentence: impl Into<String>) -> Self {
+        Self::Unavailable(sentence.into())
+    }
+
     pub(super) fn unbuilt(what: &str) -> Self {
         Self::Nonsense { what: what.to_owned(), detail: "the request cannot be made twice".to_owned() }
     }

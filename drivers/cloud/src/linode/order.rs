@@ -7,14 +7,14 @@ use super::{
 };
 use crate::{
     http::CloudError,
-    provider::{Reach, choose},
+    provider::{Plan, Provider, Reach, choose},
+    random,
     settings::Settings,
     user_data,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use machine_drivers::{DriverError, MachineSpec};
 use serde_json::{Value, json};
-use std::{fs::File, io::Read};
 
 /// MB of memory that a machine nobody sized has.
 const MEMORY: u64 = 1024;
@@ -26,7 +26,6 @@ const REGION: &str = "us-east";
 pub(crate) struct Order {
     pub(super) kind: String,
     pub(super) region: String,
-    pub(super) reach: Reach,
     /// The user's tags.
     pub(super) tags: Vec<String>,
     /// The request, but for what is made on the way: the firewall and our tags.
@@ -37,7 +36,7 @@ pub(super) async fn decide(
     account: &Linode,
     spec: &MachineSpec,
     settings: &Settings<'_>,
-) -> Result<(Order, Vec<String>), CloudError> {
+) -> Result<Plan<Order>, CloudError> {
     let regions: Vec<Region> = account.all("/regions", None).await?;
     let types: Vec<Type> = account.all("/linode/types", None).await?;
     let images: Vec<Image> = account.all("/images", None).await?;
@@ -52,7 +51,7 @@ pub(super) async fn decide(
             .iter()
             .find(|region| region.id == REGION)
             .or(open.first())
-            .ok_or_else(|| unavailable("No region takes user-data now"))?,
+            .ok_or_else(|| CloudError::unavailable("No region takes user-data now"))?,
     };
     let price = |kind: &&Type| kind.price.monthly.unwrap_or(f64::MAX);
     let kind = match settings.text("linode-instance-type") {
@@ -61,7 +60,7 @@ pub(super) async fn decide(
             .iter()
             .filter(|kind| kind.memory >= MEMORY && kind.gpus == 0)
             .min_by(|a, b| price(a).total_cmp(&price(b)).then_with(|| a.id.cmp(&b.id)))
-            .ok_or_else(|| unavailable("There is no type with 1 GB of memory"))?,
+            .ok_or_else(|| CloudError::unavailable("There is no type with 1 GB of memory"))?,
     };
     let fit: Vec<&Image> =
         images.iter().filter(|image| image.capabilities.iter().any(|c| c == "cloud-init")).collect();
@@ -73,7 +72,9 @@ pub(super) async fn decide(
             };
             let debian = |image: &&&Image| image.vendor.as_deref() == Some("Debian") && !image.deprecated;
             let newest = fit.iter().filter(debian).max_by_key(version);
-            newest.ok_or_else(|| unavailable("There is no image of Debian; name one with --linode-image"))?
+            newest.ok_or_else(|| {
+                CloudError::unavailable("There is no image of Debian; name one with --linode-image")
+            })?
         }
     };
     let root_pass = match settings.text("linode-root-pass") {
@@ -103,18 +104,9 @@ pub(super) async fn decide(
     if settings.number("linode-docker-port").is_some() {
         remarks.push("--linode-docker-port is not used: the engine is reached over SSH".to_owned());
     }
-    let order = Order {
-        kind: kind.id.clone(),
-        region: region.id.clone(),
-        reach: Reach {
-            user: settings.text("linode-ssh-user").unwrap_or("root").to_owned(),
-            port: settings.port("linode-ssh-port")?,
-            private: false,
-        },
-        tags: settings.list("linode-tags"),
-        body,
-    };
-    Ok((order, remarks))
+    let order =
+        Order { kind: kind.id.clone(), region: region.id.clone(), tags: settings.list("linode-tags"), body };
+    Ok(Plan { order, reach: Reach::of(settings, Linode::NAME, "root")?, remarks })
 }
 
 /// Three to 64 of `[A-Za-z0-9_.-]`, no two of the last three in a row.
@@ -133,16 +125,7 @@ fn label(name: &str) -> Result<String, DriverError> {
 
 /// The API insists on one; nobody will ever know it.
 fn random_password() -> Result<String, DriverError> {
-    const RANDOM: &str = "/dev/urandom";
-    let mut bytes = [0_u8; 33];
-    File::open(RANDOM)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|source| DriverError::File { action: "read", path: RANDOM.to_owned(), source })?;
-    Ok(format!("aA1!{}", STANDARD.encode(bytes)))
-}
-
-fn unavailable(sentence: &str) -> CloudError {
-    CloudError::Unavailable(sentence.to_owned())
+    Ok(format!("aA1!{}", STANDARD.encode(random::bytes::<33>()?)))
 }
 
 #[cfg(test)]

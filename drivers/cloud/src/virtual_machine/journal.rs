@@ -1,9 +1,9 @@
 //! What must be known to find a machine's VM again, written before there is one.
 
-use crate::{files, provider::Reach};
+use crate::{files, provider::Reach, random};
 use machine_drivers::{DriverError, MachineSpec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
 /// The drivers' file in the machine's folder. Holds credentials: mode 0600.
 const FILE: &str = "cloud.json";
@@ -23,7 +23,8 @@ pub(super) struct Journal<A> {
 
 impl<A: Serialize + DeserializeOwned> Journal<A> {
     pub(super) fn new(spec: &MachineSpec, account: A, reach: Reach) -> Result<Self, DriverError> {
-        Ok(Self { machine_id: spec.machine_id.clone(), nonce: nonce()?, account, reach, vm: None })
+        let nonce = format!("{:032x}", u128::from_ne_bytes(random::bytes()?));
+        Ok(Self { machine_id: spec.machine_id.clone(), nonce, account, reach, vm: None })
     }
 
     pub(super) fn load(folder: &Path) -> Result<Option<Self>, DriverError> {
@@ -37,13 +38,4 @@ impl<A: Serialize + DeserializeOwned> Journal<A> {
     pub(super) fn remove(folder: &Path) -> Result<(), DriverError> {
         files::remove(folder, FILE)
     }
-}
-
-fn nonce() -> Result<String, DriverError> {
-    const RANDOM: &str = "/dev/urandom";
-    let mut bytes = [0_u8; 16];
-    File::open(RANDOM)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|source| DriverError::File { action: "read", path: RANDOM.to_owned(), source })?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
