@@ -1,6 +1,6 @@
 //! Machines that come back after the computer was restarted: a unit of the user's systemd for each.
 
-use crate::{config::Environment, env_vars, machine::MachineName};
+use crate::{config::Environment, env_vars, file_error::FileError, machine::MachineName};
 use std::{
     fs, io,
     os::unix::fs::symlink,
@@ -31,13 +31,8 @@ pub enum AutostartError {
     #[error("{} is of something else", .0.display())]
     Taken(PathBuf),
     /// A file cannot be read or written.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl Autostart {
@@ -62,11 +57,13 @@ impl Autostart {
         if read(&unit)?.is_some_and(|found| found != text && !self.is_ours(&found)) {
             return Err(AutostartError::Taken(unit));
         }
-        fs::create_dir_all(&wants).map_err(file("create", &wants))?;
-        fs::write(&unit, text).map_err(file("write", &unit))?;
+        fs::create_dir_all(&wants).map_err(FileError::on("create", &wants))?;
+        fs::write(&unit, text).map_err(FileError::on("write", &unit))?;
         let link = wants.join(unit.file_name().unwrap_or_default());
         match symlink(&unit, &link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(file("create", &link)(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(FileError::new("create", &link, error).into())
+            }
             _ => Ok(()),
         }
     }
@@ -81,7 +78,7 @@ impl Autostart {
         for path in [link, unit] {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(file("remove", &path)(error));
+                    return Err(FileError::new("remove", &path, error).into());
                 }
                 _ => {}
             }
@@ -144,11 +141,6 @@ fn read(path: &Path) -> Result<Option<String>, AutostartError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file("read", path)(error)),
+        Err(error) => Err(FileError::new("read", path, error).into()),
     }
-}
-
-fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AutostartError {
-    let path = path.to_owned();
-    move |source| AutostartError::File { action, path, source }
 }

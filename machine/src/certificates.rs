@@ -12,7 +12,7 @@
 mod inspect;
 mod issue;
 
-use crate::store::files;
+use crate::{file_error::FileError, store::files};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -62,13 +62,8 @@ pub enum Renew {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read or written.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Making one failed.
     #[error("Could not make the certificate {}", .path.display())]
     Issue {
@@ -167,14 +162,14 @@ impl CertificateFiles {
     /// Held while certificates are looked at and made; ends with its holder.
     fn lock(&self) -> Result<File, CertificateError> {
         let folder = self.authority.parent().unwrap_or(Path::new("/"));
-        private_folder(folder).map_err(|source| file_error("create", folder, source))?;
+        private_folder(folder).map_err(FileError::on("create", folder))?;
         let path = folder.join(files::CERTS_LOCK);
         let lock = || -> io::Result<File> {
             let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
             file.lock()?;
             Ok(file)
         };
-        lock().map_err(|source| file_error("lock", &path, source))
+        Ok(lock().map_err(FileError::on("lock", &path))?)
     }
 }
 
@@ -200,7 +195,7 @@ fn read(path: &Path) -> Result<String, CertificateError> {
     match fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8(bytes).unwrap_or_default()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(file_error("read", path, error)),
+        Err(error) => Err(FileError::new("read", path, error).into()),
     }
 }
 
@@ -220,11 +215,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertificateError> {
         file.sync_data()?;
         fs::rename(&partial, path)
     };
-    replace().map_err(|source| file_error("write", path, source))
-}
-
-fn file_error(action: &'static str, path: &Path, source: io::Error) -> CertificateError {
-    CertificateError::File { action, path: path.to_owned(), source }
+    Ok(replace().map_err(FileError::on("write", path))?)
 }
 
 fn issue_error(path: &Path, source: rcgen::Error) -> CertificateError {

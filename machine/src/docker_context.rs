@@ -1,7 +1,7 @@
 //! The docker CLI's contexts: each machine has one, `machine-NAME`, from the first time it runs until it is
 //! removed. Nobody else's context is touched: ours say in their metadata which machine they are of.
 
-use crate::{config::Environment, env_vars, machine::MachineName};
+use crate::{config::Environment, env_vars, file_error::FileError, machine::MachineName};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::{
@@ -32,13 +32,8 @@ pub enum ContextError {
     #[error("The docker context \"{name}\" is of something else")]
     Taken { name: String },
     /// A file cannot be read or written.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file holds something else.
     #[error("{} is damaged", .path.display())]
     Damaged {
@@ -90,7 +85,7 @@ impl DockerContexts {
             self.choose(None)?;
         }
         let folder = path.parent().unwrap_or(&path);
-        fs::remove_dir_all(folder).map_err(|source| file_error("remove", folder, source))
+        Ok(fs::remove_dir_all(folder).map_err(FileError::on("remove", folder))?)
     }
 
     /// Makes the CLI use the machine's context, or its default.
@@ -157,7 +152,7 @@ fn read(path: &Path) -> Result<Option<Value>, ContextError> {
             .map(Some)
             .map_err(|source| ContextError::Damaged { path: path.to_owned(), source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file_error("read", path, error)),
+        Err(error) => Err(FileError::new("read", path, error).into()),
     }
 }
 
@@ -176,12 +171,8 @@ fn write(path: &Path, document: &Value) -> Result<(), ContextError> {
     };
     replace().map_err(|source| {
         _ = fs::remove_file(&partial);
-        file_error("write", path, source)
+        FileError::new("write", path, source).into()
     })
-}
-
-fn file_error(action: &'static str, path: &Path, source: io::Error) -> ContextError {
-    ContextError::File { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

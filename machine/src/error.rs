@@ -13,6 +13,7 @@
 use crate::{
     config::ConfigError,
     env::UnknownShell,
+    file_error::FileError,
     image::ImageError,
     machine::NameError,
     store::{RecordError, StoreError},
@@ -178,8 +179,14 @@ impl From<StoreError> for CommandError {
             StoreError::NotOurs { .. } => {
                 plain.hinted("Run as that user, or name another folder with --storage-path")
             }
-            StoreError::File { .. } => plain,
+            StoreError::File(_) => plain,
         }
+    }
+}
+
+impl From<FileError> for CommandError {
+    fn from(error: FileError) -> Self {
+        Self::plain(&error)
     }
 }
 
@@ -201,7 +208,7 @@ mod tests {
     #[test]
     fn causes_are_told_in_order_and_capitalised() {
         let source = io::Error::other("disk on fire");
-        let error = StoreError::File { action: "read", path: "/x".into(), source };
+        let error = FileError::new("read", "/x".as_ref(), source);
         let error = CommandError::from(error).within("Could not list machines");
         assert_eq!(error.message, "Could not list machines");
         assert_eq!(error.causes, ["Could not read /x", "Disk on fire"]);

@@ -30,6 +30,7 @@ pub use socket::api_socket;
 pub use spawn::SpawnOptions;
 
 use crate::{
+    file_error::FileError,
     guest_channel::GuestChannelError,
     ssh::{Connector, SshError, keys},
     tunnel::{Door, Tunnel, TunnelError},
@@ -81,13 +82,8 @@ pub enum KeeperError {
     #[error("A keeper of machine \"{name}\" is running already")]
     AlreadyRunning { name: String },
     /// A file or socket of the keeper cannot be used.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The folder for sockets belongs to somebody else or is open to others.
     #[error("{} is not a private folder of this user", .path.display())]
     NotPrivate { path: PathBuf },

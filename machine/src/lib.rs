@@ -23,6 +23,7 @@ mod engine_settings;
 pub mod env;
 pub mod env_vars;
 pub mod error;
+pub mod file_error;
 pub mod guest_channel;
 pub mod image;
 mod inherited;

@@ -13,7 +13,10 @@ mod record;
 pub use lock::{Attempt, MachineLock, Waiting};
 pub use record::{Address, OwnPart, Part, Record, RecordError, Request, Stage, TlsPart};
 
-use crate::machine::{MachineId, MachineName};
+use crate::{
+    file_error::FileError,
+    machine::{MachineId, MachineName},
+};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
@@ -51,13 +54,8 @@ pub enum StoreError {
     #[error("The store {} belongs to another user (uid {owner})", .path.display())]
     NotOurs { path: PathBuf, owner: u32 },
     /// A file could not be read or written.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl Store {
@@ -95,11 +93,11 @@ impl Store {
             return Err(StoreError::Taken { name: record.name.clone() });
         }
         let incoming = machines.join(dotted(files::CREATING_PREFIX, &record.name)?);
-        DirBuilder::new().mode(0o700).create(&incoming).map_err(|e| file_error("create", &incoming, e))?;
+        DirBuilder::new().mode(0o700).create(&incoming).map_err(FileError::on("create", &incoming))?;
         let entered = (|| {
-            let attempt = MachineLock::attempt(&incoming).map_err(|e| file_error("lock", &incoming, e))?;
+            let attempt = MachineLock::attempt(&incoming).map_err(FileError::on("lock", &incoming))?;
             let Attempt::Held(lock) = attempt else {
-                return Err(file_error("lock", &incoming, io::Error::from(io::ErrorKind::WouldBlock)));
+                return Err(FileError::new("lock", &incoming, io::ErrorKind::WouldBlock.into()).into());
             };
             self.write_record(&incoming, record)?;
             match fs::rename(&incoming, &folder) {
@@ -112,7 +110,7 @@ impl Store {
                 {
                     Err(StoreError::Taken { name: record.name.clone() })
                 }
-                Err(e) => Err(file_error("create", &folder, e)),
+                Err(e) => Err(FileError::new("create", &folder, e).into()),
             }
         })();
         match &entered {
@@ -126,7 +124,7 @@ impl Store {
     pub fn attempt_lock(&self, name: &MachineName) -> Result<Attempt, StoreError> {
         self.check_owner()?;
         let folder = self.folder(name);
-        MachineLock::attempt(&folder).map_err(|e| file_error("lock", &folder, e))
+        Ok(MachineLock::attempt(&folder).map_err(FileError::on("lock", &folder))?)
     }
 
     /// Reads a record.
@@ -138,7 +136,7 @@ impl Store {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(StoreError::NotFound { name: name.clone() });
             }
-            Err(e) => return Err(file_error("read", &path, e)),
+            Err(e) => return Err(FileError::new("read", &path, e).into()),
         };
         Record::parse(name, &text).map_err(|source| StoreError::Record { path, source })
     }
@@ -148,7 +146,7 @@ impl Store {
     pub fn save(&self, record: &Record) -> Result<(), StoreError> {
         let folder = self.folder(&record.name);
         self.write_record(&folder, record)?;
-        sync_folder(&folder)
+        Ok(sync_folder(&folder)?)
     }
 
     /// The names of all machines, sorted without regard to case. Deletes what killed commands left.
@@ -164,11 +162,11 @@ impl Store {
         let entries = match fs::read_dir(&machines) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(file_error("read", &machines, e)),
+            Err(e) => return Err(FileError::new("read", &machines, e).into()),
         };
         let mut names = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|e| file_error("read", &machines, e))?;
+            let entry = entry.map_err(FileError::on("read", &machines))?;
             let Ok(file_name) = entry.file_name().into_string() else { continue };
             if file_name.starts_with('.') {
                 sweep(&entry.path(), &file_name);
@@ -190,12 +188,12 @@ impl Store {
         match fs::rename(&folder, &outgoing) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(file_error("remove", &folder, e)),
+            Err(e) => return Err(FileError::new("remove", &folder, e).into()),
         }
         sync_folder(&machines)?;
         match fs::remove_dir_all(&outgoing) {
             // A sweeping `ls` may be deleting the same files.
-            Err(e) if outgoing.exists() => Err(file_error("remove", &outgoing, e)),
+            Err(e) if outgoing.exists() => Err(FileError::new("remove", &outgoing, e).into()),
             _ => Ok(()),
         }
     }
@@ -216,7 +214,7 @@ impl Store {
             file.sync_data()?;
             fs::rename(&partial, folder.join(files::RECORD))
         };
-        write().map_err(|e| file_error("write", &folder.join(files::RECORD), e))
+        Ok(write().map_err(FileError::on("write", &folder.join(files::RECORD)))?)
     }
 
     /// Our own API sockets and keys stand in the store: another user's is no place for them.
@@ -257,20 +255,16 @@ fn record_partial() -> String {
 }
 
 fn dotted(prefix: &str, name: &MachineName) -> Result<String, StoreError> {
-    let random = MachineId::draw().map_err(|e| file_error("read", Path::new("/dev/urandom"), e))?;
+    let random = MachineId::draw().map_err(FileError::on("read", Path::new("/dev/urandom")))?;
     Ok(format!("{prefix}{name}-{}", &random.as_str()[..8]))
 }
 
-fn private_folder(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| file_error("create", path, e))
+fn private_folder(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::on("create", path))
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| file_error("write", path, e))
-}
-
-fn file_error(action: &'static str, path: &Path, source: io::Error) -> StoreError {
-    StoreError::File { action, path: path.to_owned(), source }
+fn sync_folder(path: &Path) -> Result<(), FileError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(FileError::on("write", path))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //!
 //! A template's keys are the long options of `create`, the drivers' included; what is typed goes before it.
 
-use crate::{config::Environment, env_vars};
+use crate::{config::Environment, env_vars, file_error::FileError};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -28,12 +28,8 @@ pub enum TemplatesError {
     #[error("There is no configuration file: HOME is not set")]
     NoHome,
     /// The file cannot be read.
-    #[error("Could not read {}", .path.display())]
-    File {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is no TOML of ours.
     #[error("{} is wrong", .path.display())]
     Syntax {
@@ -89,7 +85,7 @@ fn options(name: &str, environment: &Environment) -> Result<Vec<OsString>, Templ
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(unknown()),
-        Err(source) => return Err(TemplatesError::File { path, source }),
+        Err(source) => return Err(FileError::new("read", &path, source).into()),
     };
     let config: Config =
         toml::from_str(&text).map_err(|source| TemplatesError::Syntax { path: path.clone(), source })?;

@@ -6,7 +6,10 @@
 
 mod sparse;
 
-use crate::store::{OwnPart, files};
+use crate::{
+    file_error::FileError,
+    store::{OwnPart, files},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions},
@@ -43,13 +46,8 @@ pub struct Header {
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     /// Reading or writing failed.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is none of ours.
     #[error("{} is no exported machine", .path.display())]
     Foreign { path: PathBuf },
@@ -69,10 +67,10 @@ impl Header {
     ) -> Result<Self, TransferError> {
         let size = |name: &&str| {
             let path = folder.join(name);
-            let found = path.metadata().map_err(file_error("examine", &path))?;
+            let found = path.metadata().map_err(FileError::on("examine", &path))?;
             Ok(((*name).to_owned(), found.len()))
         };
-        let contents = contents.iter().map(size).collect::<Result<_, _>>()?;
+        let contents = contents.iter().map(size).collect::<Result<_, FileError>>()?;
         Ok(Self { version: VERSION, name: name.to_owned(), driver: driver.to_owned(), machine, contents })
     }
 
@@ -105,13 +103,13 @@ pub fn write(header: &Header, folder: &Path, path: &Path) -> Result<(), Transfer
     };
     write().map_err(|source| {
         _ = std::fs::remove_file(&partial);
-        TransferError::File { action: "write", path: path.to_owned(), source }
+        FileError::new("write", path, source).into()
     })
 }
 
 /// Reads what stands in front.
 pub fn read_header(path: &Path) -> Result<Header, TransferError> {
-    let file = File::open(path).map_err(file_error("read", path))?;
+    let file = File::open(path).map_err(FileError::on("read", path))?;
     let foreign = || TransferError::Foreign { path: path.to_owned() };
     let mut archive = tar::Archive::new(zstd::Decoder::new(file).map_err(|_| foreign())?);
     let mut entries = archive.entries().map_err(|_| foreign())?;
@@ -168,7 +166,7 @@ pub fn unpack(header: &Header, path: &Path, folder: &Path, what: What) -> Result
         }
         Ok(())
     };
-    unpack().map_err(file_error("unpack", path))
+    Ok(unpack().map_err(FileError::on("unpack", path))?)
 }
 
 /// Which part of the file.
@@ -178,9 +176,4 @@ pub enum What {
     Keys,
     /// The contents.
     Contents,
-}
-
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TransferError {
-    let path = path.to_owned();
-    move |source| TransferError::File { action, path, source }
 }

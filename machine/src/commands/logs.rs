@@ -4,9 +4,10 @@ use super::Context;
 use crate::{
     cli::Logs,
     error::{CommandError, ErrorKind},
+    file_error::FileError,
     lifecycle::Whole,
     ssh,
-    store::{StoreError, files},
+    store::files,
 };
 use guest_contract::paths::ENGINE_LOG;
 use std::{
@@ -29,9 +30,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Logs) -> Result<(), C
         context.store.load(&name)?;
         let path = context.store.folder(&name).join(files::KEEPER_LOG);
         let end = length(&path);
-        let lines = tail(&path, arguments.tail).map_err(|source| {
-            CommandError::from(StoreError::File { action: "read", path: path.clone(), source })
-        })?;
+        let lines = tail(&path, arguments.tail).map_err(FileError::on("read", &path))?;
         return show(context, &lines, arguments.follow.then_some((path.as_path(), end))).await;
     }
     let whole = context.lifecycle().whole(&name)?;

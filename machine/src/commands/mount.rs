@@ -6,7 +6,8 @@ use crate::{
     copy::Named,
     env_vars,
     error::{CommandError, ErrorKind},
-    store::{StoreError, files},
+    file_error::FileError,
+    store::files,
 };
 use std::{fs, path::Path, process::Command};
 
@@ -26,14 +27,10 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Mount) -> Result<(), 
     let access = lifecycle.access(&whole).await?;
     let known_hosts = whole.folder.join(files::KNOWN_HOSTS);
     let public = whole.folder.join(files::HOST_KEY_PUB);
-    let key = fs::read_to_string(&public).map_err(|source| StoreError::File {
-        action: "read",
-        path: public,
-        source,
-    })?;
+    let key = fs::read_to_string(&public).map_err(FileError::on("read", &public))?;
     let endpoint = &access.ssh;
     fs::write(&known_hosts, format!("[{}]:{} {key}", endpoint.host, endpoint.port))
-        .map_err(|source| StoreError::File { action: "write", path: known_hosts.clone(), source })?;
+        .map_err(FileError::on("write", &known_hosts))?;
     let option = |name: &str, path: &Path| format!("{name}={}", path.display());
     let options = [
         option("IdentityFile", &whole.folder.join(files::CLIENT_KEY)),

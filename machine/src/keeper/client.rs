@@ -5,7 +5,7 @@ use super::{
     protocol::{LONGEST_LINE, Request},
     socket, spawn,
 };
-use crate::store::files;
+use crate::{file_error::FileError, store::files};
 use futures_util::{SinkExt, StreamExt};
 use guest_contract::Phase;
 use std::{
@@ -65,7 +65,7 @@ impl KeeperClient {
             Ok(_) => Ok(Some(client)),
             // It was just leaving.
             Err(KeeperError::Gone) => Ok(None),
-            Err(KeeperError::File { source, .. }) if absent(&source) => Ok(None),
+            Err(KeeperError::File(error)) if absent(error.kind()) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -105,7 +105,7 @@ impl KeeperClient {
     pub async fn stop(&mut self) -> Result<(), KeeperError> {
         let mut lines = match self.open(Request::Stop).await {
             Ok(lines) => lines,
-            Err(KeeperError::File { source, .. }) if absent(&source) => return Ok(()),
+            Err(KeeperError::File(error)) if absent(error.kind()) => return Ok(()),
             Err(error) => return Err(error),
         };
         match timeout(STOP_LIMIT, lines.next()).await {
@@ -126,7 +126,7 @@ impl KeeperClient {
         let connected = timeout(ANSWER_LIMIT, socket::connect(&path)).await;
         let stream = connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|source| KeeperError::File { action: "connect to", path, source })?;
+            .map_err(FileError::on("connect to", &path))?;
         let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(LONGEST_LINE));
         let line = serde_json::to_string(&request).map_err(|error| KeeperError::Silent(error.into()))?;
         // A keeper on its way out may close before it reads.
@@ -143,6 +143,6 @@ async fn receive(lines: &mut Framed<UnixStream, LinesCodec>) -> Result<KeeperSta
 }
 
 /// No socket, or one whose keeper died.
-fn absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+fn absent(error: io::ErrorKind) -> bool {
+    matches!(error, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }

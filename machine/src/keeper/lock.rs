@@ -1,7 +1,7 @@
 //! There is one keeper per machine: the lock that it holds for life, and that frees itself with it.
 
 use super::KeeperError;
-use crate::store::files;
+use crate::{file_error::FileError, store::files};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     os::unix::fs::OpenOptionsExt,
@@ -24,11 +24,11 @@ impl KeeperLock {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|source| KeeperError::File { action: "open", path: path.clone(), source })?;
+            .map_err(FileError::on("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(KeeperError::File { action: "lock", path, source }),
+            Err(TryLockError::Error(source)) => Err(FileError::new("lock", &path, source).into()),
         }
     }
 }

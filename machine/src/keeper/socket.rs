@@ -5,7 +5,7 @@
 //! for a deep folder the API socket lies in a short private one, and a link takes its place.
 
 use super::KeeperError;
-use crate::store::files;
+use crate::{file_error::FileError, store::files};
 use std::{
     env,
     fs::{self, DirBuilder, File, Permissions},
@@ -70,18 +70,14 @@ impl Sockets {
         sockets.folder = Some(folder);
         let listener = sockets.listen(&real)?;
         remove(&api)?;
-        symlink(&real, &api).map_err(|source| KeeperError::File {
-            action: "link",
-            path: api.clone(),
-            source,
-        })?;
+        symlink(&real, &api).map_err(FileError::on("link", &api))?;
         sockets.paths.push(api);
         Ok((sockets, control, listener))
     }
 
     fn listen(&mut self, path: &Path) -> Result<UnixListener, KeeperError> {
         remove(path)?;
-        let failed = |action| move |source| KeeperError::File { action, path: path.to_owned(), source };
+        let failed = |action| FileError::on(action, path);
         let (_folder, short) = reach(path).map_err(failed("reach"))?;
         let listener = UnixListener::bind(short).map_err(failed("bind"))?;
         self.paths.push(path.to_owned());
@@ -118,7 +114,7 @@ fn reach(path: &Path) -> io::Result<(Option<File>, PathBuf)> {
 fn remove(path: &Path) -> Result<(), KeeperError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(KeeperError::File { action: "remove", path: path.to_owned(), source })
+            Err(FileError::new("remove", path, source).into())
         }
         _ => Ok(()),
     }
@@ -140,9 +136,9 @@ fn short_folder(directory: &Path) -> PathBuf {
 /// Makes `folder` unless it is there, and verifies that it is a folder, ours, and closed to others: `/tmp`
 /// is everybody's, and whoever was first may have put a link there.
 fn make_private(folder: &Path) -> Result<(), KeeperError> {
-    let failed = |source| KeeperError::File { action: "make", path: folder.to_owned(), source };
+    let failed = |source| FileError::new("make", folder, source);
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(failed(source)),
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(failed(source).into()),
         _ => {}
     }
     let found = fs::symlink_metadata(folder).map_err(failed)?;

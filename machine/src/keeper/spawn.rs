@@ -1,7 +1,7 @@
 //! Starting a keeper's process.
 
 use super::KeeperError;
-use crate::store::files;
+use crate::{file_error::FileError, store::files};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
@@ -38,8 +38,7 @@ pub(super) enum Ended {
 /// (`super::serve`) and outlives us.
 pub(super) fn start(name: &str, directory: &Path, options: &SpawnOptions) -> Result<Child, KeeperError> {
     let log = directory.join(files::KEEPER_LOG);
-    let (out, err) =
-        open_log(&log).map_err(|source| KeeperError::File { action: "open", path: log, source })?;
+    let (out, err) = open_log(&log).map_err(FileError::on("open", &log))?;
     let failed = |source| KeeperError::Process { action: "start the keeper's process", source };
     let storage_path = std::path::absolute(&options.storage_path).map_err(failed)?;
     Command::new(&options.executable)

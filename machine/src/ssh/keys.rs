@@ -3,7 +3,7 @@
 //! Both are made on this host before the VM exists; the guest gets its host key with the seed. That is
 //! why no connection ever has to trust a key on first use.
 
-use crate::store::files;
+use crate::{file_error::FileError, store::files};
 use russh::keys::ssh_key::{self, LineEnding, private::Ed25519Keypair};
 use russh::keys::{PrivateKey, PublicKey};
 use std::{
@@ -18,13 +18,8 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A key file cannot be read or written.
-    #[error("Could not {action} {}", .path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A key file holds something else.
     #[error("{} is not a key in OpenSSH format", .path.display())]
     Format {
@@ -147,11 +142,7 @@ fn read_public(path: &Path) -> Result<(PublicKey, String), KeyError> {
 }
 
 fn read(path: &Path) -> Result<String, KeyError> {
-    fs::read_to_string(path).map_err(|source| KeyError::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })
+    Ok(fs::read_to_string(path).map_err(FileError::on("read", path))?)
 }
 
 fn format_error(path: &Path, source: ssh_key::Error) -> KeyError {
@@ -172,7 +163,7 @@ fn write_atomically(directory: &Path, name: &str, content: &[u8], mode: u32) -> 
         fs::rename(&partial, &path)?;
         File::open(directory)?.sync_all()
     };
-    write().map_err(|source| KeyError::File { action: "write", path: path.clone(), source })
+    Ok(write().map_err(FileError::on("write", &path))?)
 }
 
 #[cfg(test)]

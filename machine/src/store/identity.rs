@@ -1,7 +1,7 @@
 //! The store's own id. Whatever is made in a cloud for a machine of this store bears it, so that
 //! `machine gc` takes nobody else's machines for forgotten ones.
 
-use super::{Store, StoreError, file_error, files, private_folder};
+use super::{FileError, Store, StoreError, files, private_folder};
 use crate::machine::MachineId;
 use std::{
     fs::{self, OpenOptions},
@@ -18,11 +18,11 @@ impl Store {
         loop {
             match fs::read_to_string(&path) {
                 Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-                Ok(_) => return Err(file_error("use", &path, io::ErrorKind::InvalidData.into())),
+                Ok(_) => return Err(FileError::new("use", &path, io::ErrorKind::InvalidData.into()).into()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(file_error("read", &path, error)),
+                Err(error) => return Err(FileError::new("read", &path, error).into()),
             }
-            let id = MachineId::draw().map_err(|error| file_error("make", &path, error))?;
+            let id = MachineId::draw().map_err(FileError::on("make", &path))?;
             // Written whole before it has its name; of two commands that draw at once, the first wins.
             let partial = self.root().join(format!("{}{}", files::PARTIAL_PREFIX, id.as_str()));
             let write = || -> io::Result<()> {
@@ -36,7 +36,7 @@ impl Store {
             };
             let written = write();
             _ = fs::remove_file(&partial);
-            written.map_err(|error| file_error("write", &path, error))?;
+            written.map_err(FileError::on("write", &path))?;
         }
     }
 }
