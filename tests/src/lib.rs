@@ -11,6 +11,7 @@ pub mod pty;
 pub mod real_registry;
 pub mod request;
 pub mod run;
+pub mod test_cloud;
 
 pub use engine::NativeEngine;
 pub use fake_registry::FakeRegistry;

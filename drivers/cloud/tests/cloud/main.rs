@@ -2,9 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 mod digitalocean;
-mod fake;
 mod generic;
 mod hetzner;
 mod linode;
-mod schema;
 mod subject;

@@ -6,18 +6,19 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// A provider's operations, by `METHOD /path/{with}/parameters`.
-pub(crate) struct Specification {
+#[derive(Debug)]
+pub struct Specification {
     operations: BTreeMap<String, Value>,
 }
 
 impl Specification {
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut document: Value = serde_json::from_str(text).unwrap();
         Self { operations: serde_json::from_value(document["operations"].take()).unwrap() }
     }
 
     /// The operation of a request.
-    pub(crate) fn operation(&self, method: &str, path: &str) -> Option<&Value> {
+    pub fn operation(&self, method: &str, path: &str) -> Option<&Value> {
         let matches = |pattern: &str| {
             let (m, p) = pattern.split_once(' ').unwrap();
             let (p, path): (Vec<_>, Vec<_>) = (p.split('/').collect(), path.split('/').collect());
@@ -32,7 +33,7 @@ impl Specification {
 }
 
 /// Everything in `value` that `schema` forbids.
-pub(crate) fn violations(schema: &Value, value: &Value, at: &str) -> Vec<String> {
+pub(super) fn violations(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     judge(schema, value, at, &mut found);
     found
@@ -101,12 +102,12 @@ fn judge(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// The smallest document that `schema` allows.
-pub(crate) fn smallest(schema: &Value) -> Value {
+pub(super) fn smallest(schema: &Value) -> Value {
     if schema["nullable"] == true { Value::Null } else { present(schema) }
 }
 
 /// The same of one that is there, though it might be null.
-pub(crate) fn present(schema: &Value) -> Value {
+pub(super) fn present(schema: &Value) -> Value {
     if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
         return first.clone();
     }
@@ -138,7 +139,7 @@ pub(crate) fn present(schema: &Value) -> Value {
 }
 
 /// `base` with what `over` has instead.
-pub(crate) fn filled(base: &Value, over: &Value) -> Value {
+pub(super) fn filled(base: &Value, over: &Value) -> Value {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             let mut merged = base.clone();

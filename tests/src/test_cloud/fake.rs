@@ -12,38 +12,40 @@ use axum::{
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 /// A request as a world sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: BTreeMap<String, String>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
+pub struct Asked {
+    pub method: String,
+    pub path: String,
+    pub query: BTreeMap<String, String>,
+    pub headers: HeaderMap,
+    pub body: Value,
     /// The body as it came.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// What it answers.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: String,
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
 }
 
 impl Answer {
-    pub(crate) fn json(status: u16, body: &Value) -> Self {
+    pub fn json(status: u16, body: &Value) -> Self {
         let body = if status == 204 { String::new() } else { body.to_string() };
         Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
     }
 }
 
 /// A provider's behaviour.
-pub(crate) trait World: Send + 'static {
+pub trait World: std::fmt::Debug + Send + 'static {
     fn answer(&mut self, asked: &Asked) -> Answer;
     /// A failure in the provider's form.
     fn error(&self, status: u16, code: &str) -> Answer;
@@ -51,17 +53,20 @@ pub(crate) trait World: Send + 'static {
 
 /// What goes wrong with the next request that matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Refused with this status, not acted on.
     Refuse(u16, &'static str),
-    /// 429, and to come back at once.
-    TooMany,
+    /// 429, and when to come back, in seconds.
+    TooMany(u32),
     /// Acted on, but the answer is a 500.
     Lost,
     /// Acted on, but the connection ends without an answer.
     Cut,
+    /// Acted on only after this time, whoever still waits for the answer.
+    Late(Duration),
 }
 
+#[derive(Debug)]
 struct State<W> {
     world: W,
     /// Method, beginning of the path, what happens.
@@ -71,7 +76,8 @@ struct State<W> {
 }
 
 /// The server; ends with its last owner.
-pub(crate) struct Fake<W> {
+#[derive(Debug)]
+pub struct Fake<W> {
     address: SocketAddr,
     state: Arc<Mutex<State<W>>>,
     end: Option<tokio::sync::oneshot::Sender<()>>,
@@ -79,14 +85,19 @@ pub(crate) struct Fake<W> {
 
 impl<W: World> Fake<W> {
     /// Starts; `prefix` is the path at which the API begins.
-    pub(crate) fn start(
+    pub fn start(world: W, prefix: &'static str, specification: Option<&'static Specification>) -> Self {
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), world, prefix, specification)
+    }
+
+    /// The same on a socket that is there, perhaps in another network namespace.
+    pub fn listening(
+        listener: TcpListener,
         world: W,
         prefix: &'static str,
         specification: Option<&'static Specification>,
     ) -> Self {
         let state = State { world, faults: vec![], requests: vec![], violations: vec![] };
         let state = Arc::new(Mutex::new(state));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
@@ -98,7 +109,10 @@ impl<W: World> Fake<W> {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let router = Router::new().fallback(move |request: Request| {
                     let shared = Arc::clone(&shared);
-                    async move { serve(request, &shared, prefix, specification).await }
+                    // A task of its own: what was asked for is done though the asker hangs up.
+                    let served =
+                        tokio::spawn(async move { serve(request, &shared, prefix, specification).await });
+                    async move { served.await.unwrap() }
                 });
                 tokio::select! {
                     served = async { axum::serve(listener, router).await } => served.unwrap(),
@@ -109,26 +123,26 @@ impl<W: World> Fake<W> {
         Self { address, state, end: Some(end) }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Lets the next request that matches fail.
-    pub(crate) fn fail_next(&self, method: &'static str, path: &'static str, fault: Fault) {
+    pub fn fail_next(&self, method: &'static str, path: &'static str, fault: Fault) {
         self.state().faults.push((method, path, fault));
     }
 
     /// How many requests there were of this method and beginning of the path.
-    pub(crate) fn count(&self, method_and_path: &str) -> usize {
+    pub fn count(&self, method_and_path: &str) -> usize {
         self.state().requests.iter().filter(|request| request.starts_with(method_and_path)).count()
     }
 
-    pub(crate) fn world<T>(&self, look: impl FnOnce(&mut W) -> T) -> T {
+    pub fn world<T>(&self, look: impl FnOnce(&mut W) -> T) -> T {
         look(&mut self.state().world)
     }
 
     /// Everything that either side did against the specification.
-    pub(crate) fn violations(&self) -> BTreeSet<String> {
+    pub fn violations(&self) -> BTreeSet<String> {
         self.state().violations.iter().cloned().collect()
     }
 
@@ -160,15 +174,22 @@ async fn serve<W: World>(
         body: serde_json::from_str(&text).unwrap_or(Value::Null),
         text,
     };
+    let fault = {
+        let mut state = state.lock().unwrap();
+        state.requests.push(format!("{} {}", asked.method, asked.path));
+        let fits = |(m, p, _): &(&str, &str, Fault)| *m == asked.method && asked.path.starts_with(p);
+        let fault = state.faults.iter().position(fits);
+        fault.map(|at| state.faults.remove(at).2)
+    };
+    if let Some(Fault::Late(pause)) = fault {
+        tokio::time::sleep(pause).await;
+    }
     let mut state = state.lock().unwrap();
-    state.requests.push(format!("{} {}", asked.method, asked.path));
-    let fault = state.faults.iter().position(|(m, p, _)| *m == asked.method && asked.path.starts_with(p));
-    let fault = fault.map(|at| state.faults.remove(at).2);
     let answer = match fault {
         Some(Fault::Refuse(status, code)) => state.world.error(status, code),
-        Some(Fault::TooMany) => {
+        Some(Fault::TooMany(seconds)) => {
             let mut answer = state.world.error(429, "rate_limit_exceeded");
-            answer.headers.push(("retry-after", "0".to_owned()));
+            answer.headers.push(("retry-after", seconds.to_string()));
             answer
         }
         _ => judged(&mut state, &asked, specification),
@@ -254,7 +275,7 @@ fn property(schema: &Value, name: &str) -> Option<Value> {
 }
 
 /// A query or a form.
-pub(crate) fn pairs(text: &str) -> BTreeMap<String, String> {
+pub fn pairs(text: &str) -> BTreeMap<String, String> {
     let decoded = |text: &str| {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes();

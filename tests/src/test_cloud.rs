@@ -1,0 +1,27 @@
+//! The test cloud: providers on this computer, because no cloud is reachable where tests run.
+//!
+//! ```text
+//!   driver ── HTTP ──▶ Fake: faults, the provider's specification as judge of both sides
+//!                        └─▶ World: one provider's API ─▶ Fleet: its VMs' life ─▶ Hypervisor
+//!                                                                               imaginary │ Debian VMs
+//! ```
+//!
+//! The drivers' own tests use it with imaginary VMs, which cost nothing; with real ones (`debian`)
+//! `machine create` goes all the way to a container.
+#![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
+
+pub mod digitalocean;
+mod fake;
+mod fleet;
+pub mod hetzner;
+mod hypervisor;
+pub mod linode;
+mod schema;
+
+pub use fake::{Answer, Asked, Fake, Fault, World, pairs};
+pub use fleet::{Fleet, Phase, Power, Progress, Refusal, Server};
+pub use hypervisor::{Hypervisor, Imaginary, Order};
+pub use schema::Specification;
+
+/// The token that every provider of the test cloud accepts.
+pub const TOKEN: &str = "the-token";
