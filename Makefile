@@ -38,8 +38,10 @@ test: test-tools lint
 	tests/as-root.sh cargo test --locked --workspace --exclude tests
 	$(MAKE) build
 	TOOLS=$(TOOLS) IMAGES=$(IMAGES) tests/install-clients.sh
+	tests/debian-vm.sh target/debian-vm
 	tests/as-root.sh cargo test --locked -p tests -- --test-threads=2
 
 bench: test-tools build
 	TOOLS=$(TOOLS) IMAGES=$(IMAGES) tests/install-clients.sh
+	tests/debian-vm.sh target/debian-vm
 	cargo run --locked -p tests --bin bench -- $(BENCH)

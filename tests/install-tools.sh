@@ -10,7 +10,7 @@ demo) packages="gcc:cc libc6-dev:/usr/include/stdio.h make:make qemu-system-x86:
 test) packages="gcc:cc libc6-dev:/usr/include/stdio.h make:make qemu-system-x86:qemu-system-x86_64
     debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
     ca-certificates:/etc/ssl/certs/ca-certificates.crt
-    e2fsprogs:e2fsck busybox-static:/bin/busybox openssh-client:ssh
+    e2fsprogs:e2fsck mmdebstrap:mmdebstrap qemu-utils:qemu-img busybox-static:/bin/busybox openssh-client:ssh
     docker-registry:docker-registry skopeo:skopeo apache2-utils:htpasswd openssl:openssl
     python3:python3 python3-venv:python3 util-linux:script iproute2:ip" ;;
 *) echo "usage: install-tools.sh demo|test" >&2; exit 2 ;;

@@ -60,6 +60,11 @@ pub fn compose() -> Result<PathBuf> {
     existing("target/tools/compose")
 }
 
+/// The Debian host of the test cloud.
+pub fn debian_vm() -> Result<PathBuf> {
+    existing("target/debian-vm")
+}
+
 /// A file of this package.
 pub fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

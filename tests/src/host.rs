@@ -1,14 +1,15 @@
 //! A store of its own with machines in it, removed at the end of the test whatever happened.
 
 use crate::{
-    artifacts,
+    Network, artifacts,
     run::{Run, command, run, run_with_input},
 };
 use anyhow::{Context, Result};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    sync::Arc,
 };
 use tempfile::TempDir;
 
@@ -16,12 +17,18 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Host {
     store: TempDir,
+    network: Option<Arc<Network>>,
 }
 
 impl Host {
     /// An empty store.
     pub fn new() -> Result<Self> {
-        Ok(Self { store: TempDir::with_prefix("m-")? })
+        Ok(Self { store: TempDir::with_prefix("m-")?, network: None })
+    }
+
+    /// The same of a user whose network is that one.
+    pub fn in_network(network: Arc<Network>) -> Result<Self> {
+        Ok(Self { store: TempDir::with_prefix("m-")?, network: Some(network) })
     }
 
     /// Where the machines are.
@@ -41,7 +48,12 @@ impl Host {
 
     /// `machine ARGS…`, not yet run.
     pub fn machine_command(&self, args: &[&str]) -> Result<Command> {
-        let mut command = command(&artifacts::machine()?, args);
+        let program = artifacts::machine()?;
+        let mut command = match &self.network {
+            Some(network) => network.command(&program),
+            None => Command::new(&program),
+        };
+        command.args(args).stdin(Stdio::null());
         command.env("MACHINE_STORAGE_PATH", self.store()).env("DOCKER_CONFIG", self.docker_config());
         Ok(command)
     }

@@ -10,6 +10,7 @@
 //! `machine create` goes all the way to a container.
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
+mod debian;
 pub mod digitalocean;
 mod fake;
 mod fleet;
@@ -18,6 +19,7 @@ mod hypervisor;
 pub mod linode;
 mod schema;
 
+pub use debian::DebianVms;
 pub use fake::{Answer, Asked, Fake, Fault, World, pairs};
 pub use fleet::{Fleet, Phase, Power, Progress, Refusal, Server};
 pub use hypervisor::{Hypervisor, Imaginary, Order};

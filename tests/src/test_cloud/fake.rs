@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -81,6 +82,7 @@ pub struct Fake<W> {
     address: SocketAddr,
     state: Arc<Mutex<State<W>>>,
     end: Option<tokio::sync::oneshot::Sender<()>>,
+    server: Option<JoinHandle<()>>,
 }
 
 impl<W: World> Fake<W> {
@@ -103,7 +105,7 @@ impl<W: World> Fake<W> {
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let shared = Arc::clone(&state);
         // A thread and a runtime of its own: it must answer while a test blocks its own runtime.
-        std::thread::spawn(move || {
+        let server = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -120,7 +122,7 @@ impl<W: World> Fake<W> {
                 }
             });
         });
-        Self { address, state, end: Some(end) }
+        Self { address, state, end: Some(end), server: Some(server) }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -154,6 +156,10 @@ impl<W: World> Fake<W> {
 impl<W> Drop for Fake<W> {
     fn drop(&mut self) {
         drop(self.end.take());
+        // The world ends here, and with it what runs in it.
+        if let Some(server) = self.server.take() {
+            drop(server.join());
+        }
     }
 }
 

@@ -1,0 +1,4 @@
+//! Machines in the test cloud: the built `machine` against providers' APIs, with and without VMs behind
+//! them.
+
+mod droplet;

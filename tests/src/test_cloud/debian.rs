@@ -1,0 +1,176 @@
+//! Real VMs: Debian as `debian-vm.sh` makes it, booted by QEMU in a network namespace of its own. A VM's
+//! address is one of the namespace's loopback addresses, with its SSH server on port 22 as anywhere.
+//!
+//! The guest hears of its user-data as at any provider: cloud-init reads them from a data source, here a
+//! small file system (NoCloud).
+
+use super::hypervisor::{Hypervisor, Order};
+use crate::{Network, artifacts};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::Ipv4Addr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// MiB. The engine, a container and what unpacking the engine takes.
+const MEMORY: u32 = 768;
+
+/// All VMs of one provider.
+#[derive(Debug)]
+pub struct DebianVms {
+    folder: TempDir,
+    network: Arc<Network>,
+    vms: BTreeMap<u64, Vm>,
+}
+
+#[derive(Debug)]
+struct Vm {
+    folder: PathBuf,
+    address: Ipv4Addr,
+    qemu: Option<Child>,
+}
+
+impl DebianVms {
+    /// None yet; they will be reachable in `network`.
+    pub fn in_network(network: Arc<Network>) -> Result<Self> {
+        Ok(Self { folder: TempDir::with_prefix("vms-")?, network, vms: BTreeMap::new() })
+    }
+
+    fn prepare(&self, id: u64, order: &Order) -> Result<Vm> {
+        let folder = self.folder.path().join(id.to_string());
+        let seed = folder.join("seed");
+        fs::create_dir_all(&seed)?;
+        fs::write(seed.join("user-data"), &order.user_data)?;
+        // A new instance each time, and all of cloud-init's work at once, without a network.
+        let meta = json!({ "instance-id": format!("i-{id}"), "local-hostname": order.name, "dsmode": "local",
+            "public-keys": order.authorized_keys });
+        fs::write(seed.join("meta-data"), meta.to_string())?;
+        let image = artifacts::debian_vm()?.join("disk.raw");
+        let made = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+            .arg(fs::canonicalize(image)?)
+            .arg(folder.join("disk.qcow2"))
+            .status()
+            .context("Could not run qemu-img")?;
+        anyhow::ensure!(made.success(), "qemu-img could not make a disk");
+        let [high, low] = u16::try_from(id)?.to_be_bytes();
+        Ok(Vm { folder, address: Ipv4Addr::new(127, 22, high, low), qemu: None })
+    }
+
+    fn boot(network: &Network, vm: &Vm) -> Result<Child> {
+        let image = artifacts::debian_vm()?;
+        let path = |name: &str| vm.folder.join(name).display().to_string();
+        let mut qemu = network.command(Path::new("qemu-system-x86_64"));
+        // One processor: QEMU before 8.1 sometimes emulates a kernel wrongly that patches itself on several.
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"])
+            .args(["-accel", "tcg,tb-size=256", "-cpu", "max", "-smp", "1", "-m", &MEMORY.to_string()])
+            .arg("-kernel")
+            .arg(image.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(image.join("initrd.img"))
+            .args(["-append", "root=LABEL=root rw console=ttyS0 quiet"])
+            .args(["-drive", &format!("file={},if=virtio,cache=unsafe", path("disk.qcow2"))])
+            .args([
+                "-blockdev",
+                &format!("driver=vvfat,node-name=seed,dir={},label=CIDATA,read-only=on", path("seed")),
+            ])
+            .args(["-device", "virtio-blk-pci,drive=seed"])
+            .args(["-netdev", &format!("user,id=net,hostfwd=tcp:{}:22-:22", vm.address)])
+            .args(["-device", "virtio-net-pci,netdev=net,romfile="])
+            .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
+            .args(["-serial", &format!("file:{}", path("console.log"))])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", path("qmp"))])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        qemu.spawn().context("Could not run qemu-system-x86_64")
+    }
+
+    fn vm(&mut self, id: u64) -> &mut Vm {
+        self.vms.get_mut(&id).unwrap()
+    }
+}
+
+impl Vm {
+    /// One command to QEMU; what it says to it is not asked for.
+    fn tell(&self, command: &str) -> Result<()> {
+        let socket = UnixStream::connect(self.folder.join("qmp"))?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let (mut lines, mut socket) = (BufReader::new(socket.try_clone()?).lines(), socket);
+        for command in ["qmp_capabilities", command] {
+            // A greeting goes before, an answer after.
+            lines.next().context("QEMU hung up")??;
+            writeln!(socket, "{}", json!({ "execute": command }))?;
+        }
+        lines.next().context("QEMU hung up")??;
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Some(mut qemu) = self.qemu.take() {
+            // It may have ended by itself.
+            drop(qemu.kill());
+            drop(qemu.wait());
+        }
+    }
+}
+
+impl Hypervisor for DebianVms {
+    fn make(&mut self, id: u64, order: &Order) -> String {
+        let vm = self.prepare(id, order).unwrap();
+        let address = vm.address.to_string();
+        self.vms.insert(id, vm);
+        self.switch_on(id);
+        address
+    }
+
+    fn switch_on(&mut self, id: u64) {
+        let network = Arc::clone(&self.network);
+        if !self.is_on(id) {
+            let vm = self.vm(id);
+            vm.qemu = Some(Self::boot(&network, vm).unwrap());
+        }
+    }
+
+    fn press(&mut self, id: u64) {
+        self.vm(id).tell("system_powerdown").unwrap();
+    }
+
+    fn cut(&mut self, id: u64) {
+        self.vm(id).end();
+    }
+
+    fn is_on(&mut self, id: u64) -> bool {
+        let Some(vm) = self.vms.get_mut(&id) else { return false };
+        match vm.qemu.as_mut().map(Child::try_wait) {
+            Some(Ok(None)) => true,
+            Some(_) => {
+                vm.qemu = None;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(mut vm) = self.vms.remove(&id) {
+            vm.end();
+            // The whole folder goes at the end, too.
+            drop(fs::remove_dir_all(&vm.folder));
+        }
+    }
+}
+
+impl Drop for DebianVms {
+    fn drop(&mut self) {
+        self.vms.values_mut().for_each(Vm::end);
+    }
+}
