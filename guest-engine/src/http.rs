@@ -19,6 +19,8 @@ mod containers;
 mod drain;
 mod events;
 mod exec;
+#[cfg(test)]
+mod fuzzed;
 mod images;
 mod networks;
 mod not_served;

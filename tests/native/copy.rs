@@ -254,3 +254,17 @@ fn init_reaps_and_hands_on_signals() -> Result<()> {
     engine.docker(&["info", "-f", "{{.InitBinary}}"])?.ok().map(|name| assert_eq!(name, "docker-init"))?;
     Ok(())
 }
+
+#[test]
+fn names_with_newlines_go_both_ways() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine.docker(&["create", "--name", "box", "busybox"])?.ok()?;
+    // Too long for a plain header: it goes into an extended one.
+    let (here, back) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let name = format!("new\nline-{}", "x".repeat(120));
+    std::fs::write(here.path().join(&name), "content")?;
+    engine.docker(&["cp", &format!("{}/.", here.path().display()), "box:/tmp"])?.ok()?;
+    engine.docker(&["cp", "box:/tmp/.", &back.path().display().to_string()])?.ok()?;
+    assert_eq!(std::fs::read_to_string(back.path().join(&name))?, "content");
+    Ok(())
+}

@@ -16,10 +16,13 @@ pub mod container;
 pub mod engine;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fuzzed;
 pub mod id;
 pub mod image;
 pub mod name;
 pub mod network;
+pub mod pax;
 pub mod ports;
 pub mod registry;
 pub mod state_file;

@@ -2,7 +2,10 @@
 //! its links can reach anything of this machine.
 
 use super::ignore::Ignore;
-use crate::error::{EngineError, Result};
+use crate::{
+    error::{EngineError, Result},
+    pax::{PaxReader, PaxRecord},
+};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -59,16 +62,19 @@ impl Tree {
         let mut nodes = BTreeMap::new();
         nodes.insert(String::new(), Node::folder());
         let reader = io::BufReader::with_capacity(64 * 1024, archive.try_clone().map_err(unreadable)?);
+        let reader = PaxReader::new(reader);
+        let pax = reader.records();
         let mut tar = Archive::new(reader);
         for entry in tar.entries_with_seek().map_err(unreadable)? {
-            let mut entry = entry.map_err(unreadable)?;
+            let entry = entry.map_err(unreadable)?;
             let kind = entry.header().entry_type();
-            let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            let shown = text(pax.value("path").unwrap_or_else(|| entry.path_bytes().into_owned()));
             let path = clean(&shown);
             if nodes.len() > ENTRIES || path.len() > PATH {
                 return Err(EngineError::invalid("The build context has too many files, or too long names"));
             }
-            let attributes = attributes(&mut entry)?;
+            let attributes = attributes(pax.of_entry());
             let header = entry.header();
             let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
             let mut node = Node {
@@ -77,7 +83,8 @@ impl Tree {
                 modified: attributes.modified.unwrap_or((seconds, 0)),
                 attributes: attributes.extended,
             };
-            let target = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let target =
+                pax.value("linkpath").or_else(|| Some(entry.link_name_bytes()?.into_owned())).map(text);
             node.kind = match kind {
                 EntryType::Directory => Kind::Folder,
                 EntryType::Symlink => Kind::Link(target.unwrap_or_default()),
@@ -296,16 +303,13 @@ struct Attributes {
     extended: Vec<(String, Vec<u8>)>,
 }
 
-fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
+fn attributes(pax: Vec<PaxRecord>) -> Attributes {
     let mut found = Attributes::default();
-    let Some(extensions) = entry.pax_extensions().map_err(unreadable)? else { return Ok(found) };
-    for extension in extensions {
-        let extension = extension.map_err(unreadable)?;
-        let Ok(key) = extension.key() else { continue };
+    for (key, value) in pax {
         if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-            found.extended.push((name.to_owned(), extension.value_bytes().to_owned()));
+            found.extended.push((name.to_owned(), value));
         } else if key == "mtime"
-            && let Ok(text) = extension.value()
+            && let Ok(text) = std::str::from_utf8(&value)
         {
             let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
             let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
@@ -313,7 +317,7 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
         }
     }
     found.extended.sort();
-    Ok(found)
+    found
 }
 
 pub(crate) fn add_parents(nodes: &mut BTreeMap<String, Node>, path: &str) {

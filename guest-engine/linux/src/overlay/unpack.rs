@@ -11,6 +11,7 @@ use super::{
     whiteout::{self, Meaning},
 };
 use crate::open_within::open_within;
+use engine::pax::{PaxReader, PaxRecords};
 use rustix::{
     fs::{
         self as rfs, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -134,8 +135,10 @@ fn unpack(
     replaced: Option<Replaced>,
     record: &RefCell<Option<Recorder>>,
 ) -> Result<u64, UnpackError> {
+    let reader = PaxReader::new(reader);
     let mut layer = Layer {
         root,
+        pax: reader.records(),
         names,
         manner,
         parent: None,
@@ -231,6 +234,7 @@ impl Replaced {
 
 struct Layer<'a> {
     root: &'a File,
+    pax: PaxRecords,
     names: Names,
     manner: Manner,
     /// The folder of the last entry; entries come folder by folder.
@@ -250,9 +254,9 @@ impl Layer<'_> {
         if matches!(kind, EntryType::XGlobalHeader) {
             return Ok(());
         }
-        let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let named =
-            inner_path(&entry.path_bytes()).ok_or_else(|| UnpackError::Escapes { path: shown.clone() })?;
+        let bytes = self.pax.value("path").unwrap_or_else(|| entry.path_bytes().into_owned());
+        let shown = String::from_utf8_lossy(&bytes).into_owned();
+        let named = inner_path(&bytes).ok_or_else(|| UnpackError::Escapes { path: shown.clone() })?;
         let at_root = named.as_os_str().is_empty();
         if at_root && self.manner.keep_base {
             return Ok(());
@@ -277,13 +281,17 @@ impl Layer<'_> {
             Meaning::Hides(hidden) => return hide(folder, OsStr::from_bytes(hidden)).map_err(failed),
         }
         if matches!(kind, EntryType::Link) {
-            let target =
-                entry.link_name_bytes().ok_or_else(|| UnpackError::NoTarget { path: shown.clone() })?;
+            let target = self.target(entry).ok_or_else(|| UnpackError::NoTarget { path: shown.clone() })?;
             let target = inner_path(&target).ok_or_else(|| UnpackError::Escapes { path: shown.clone() })?;
             let target = self.manner.base.join(target);
             return self.link(&target, &path, &name).map_err(failed);
         }
         self.make(entry, kind, &path, &name, &shown)
+    }
+
+    /// What a link leads to.
+    fn target<R: Read>(&self, entry: &Entry<'_, R>) -> Option<Vec<u8>> {
+        self.pax.value("linkpath").or_else(|| Some(entry.link_name_bytes()?.into_owned()))
     }
 
     fn make<R: Read>(
@@ -296,7 +304,7 @@ impl Layer<'_> {
     ) -> Result<(), UnpackError> {
         let failed = |source: io::Error| UnpackError::Write { path: shown.to_owned(), source };
         let Attributes { mode, mut owner, time, xattrs } =
-            Attributes::of(entry).map_err(UnpackError::Read)?;
+            Attributes::of(entry, self.pax.of_entry()).map_err(UnpackError::Read)?;
         if let Some((user, group)) = self.manner.owner {
             owner = (Uid::from_raw(user), Gid::from_raw(group));
         }
@@ -313,9 +321,8 @@ impl Layer<'_> {
                 was_hidden = self.place(folder, name, true, make).map_err(failed)?.1;
             }
             EntryType::Symlink => {
-                let target = entry
-                    .link_name_bytes()
-                    .ok_or_else(|| UnpackError::NoTarget { path: shown.to_owned() })?;
+                let target =
+                    self.target(entry).ok_or_else(|| UnpackError::NoTarget { path: shown.to_owned() })?;
                 let make = || Ok(rfs::symlinkat(OsStr::from_bytes(&target), folder, name)?);
                 self.place(folder, name, false, make).map_err(failed)?;
                 self.size += target.len() as u64;
@@ -386,7 +393,7 @@ impl Layer<'_> {
         if !matches!(entry.header().entry_type(), EntryType::Directory) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the root is not a folder"));
         }
-        let Attributes { mode, owner, time, .. } = Attributes::of(entry)?;
+        let Attributes { mode, owner, time, .. } = Attributes::of(entry, self.pax.of_entry())?;
         rfs::fchown(self.root, Some(owner.0), Some(owner.1))?;
         rfs::fchmod(self.root, mode)?;
         self.folders.push((PathBuf::from("."), time));

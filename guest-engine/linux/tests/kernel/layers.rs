@@ -311,3 +311,34 @@ async fn written(store: &OverlayLayers, digest: &str) -> Result<Vec<u8>, String>
     assert_eq!(bytes.len() as u64, tar.size);
     Ok(bytes)
 }
+
+#[tokio::test]
+async fn extended_headers_may_hold_newlines() {
+    let mut tar = Tar::new().folder("d");
+    let name = format!("d/new\nline-{}", "x".repeat(120));
+    tar.0
+        .append_pax_extensions([
+            ("path", name.as_bytes()),
+            ("SCHILY.xattr.user.bytes", b"\x01\n12 path=no\n".as_slice()),
+            ("mtime", b"1500000000.25".as_slice()),
+        ])
+        .unwrap();
+    let tar = tar.file("d/short", "content").file("d/next", "other").bytes();
+    let store = Store::new();
+    let layer = store.apply(&tar).await;
+    let file = store.diff(&layer).join(&name);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+    assert_eq!(fs::metadata(&file).unwrap().mtime_nsec(), 250_000_000);
+    assert_eq!(fs::read_to_string(store.diff(&layer).join("d/next")).unwrap(), "other");
+    let value = xattr::get(&file, "user.bytes").unwrap();
+    assert!(value.is_none_or(|value| value == b"\x01\n12 path=no\n"), "or a file system without them");
+    let bytes: Vec<u8> = store
+        .store
+        .layer_tar(&layer)
+        .await
+        .unwrap()
+        .bytes
+        .fold(Vec::new(), async |all, piece| [all, piece.unwrap().to_vec()].concat())
+        .await;
+    assert_eq!(bytes, tar, "the record holds what was there");
+}

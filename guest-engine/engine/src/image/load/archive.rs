@@ -191,13 +191,12 @@ impl LongNames {
             EntryType::GNULongLink => self.link = Some(text(limited(entry, HEADER)?)),
             EntryType::XHeader => {
                 let bytes = limited(entry, HEADER)?;
-                for extension in tar::PaxExtensions::new(&bytes) {
-                    let extension = extension.map_err(unreadable)?;
-                    let value = || String::from_utf8_lossy(extension.value_bytes()).into_owned();
-                    match extension.key_bytes() {
-                        b"path" => self.name = Some(value()),
-                        b"linkpath" => self.link = Some(value()),
-                        b"size" => return Err(invalid("an entry is larger than 8 GiB")),
+                for (key, value) in crate::pax::parse(&bytes).map_err(unreadable)? {
+                    let value = || String::from_utf8_lossy(&value).into_owned();
+                    match key.as_str() {
+                        "path" => self.name = Some(value()),
+                        "linkpath" => self.link = Some(value()),
+                        "size" => return Err(invalid("an entry is larger than 8 GiB")),
                         _ => {}
                     }
                 }

@@ -1,5 +1,6 @@
 //! What a tar says of an entry besides its kind.
 
+use engine::pax::PaxRecord;
 use rustix::fs::{Gid, Mode, Timespec, Uid};
 use std::io::{self, Read};
 use tar::Entry;
@@ -13,23 +14,20 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    pub(super) fn of<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<Self> {
+    /// Of its header and the extended one before it.
+    pub(super) fn of<R: Read>(entry: &Entry<'_, R>, pax: Vec<PaxRecord>) -> io::Result<Self> {
         let mut time = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut xattrs = Vec::new();
-        if let Some(extensions) = entry.pax_extensions()? {
-            for extension in extensions {
-                let extension = extension?;
-                let Ok(key) = extension.key() else { continue };
-                if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-                    // An archive has no say in how layers are stacked.
-                    if !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.") {
-                        xattrs.push((name.to_owned(), extension.value_bytes().to_owned()));
-                    }
-                } else if key == "mtime"
-                    && let Some(parsed) = extension.value().ok().and_then(pax_time)
-                {
-                    time = parsed;
+        for (key, value) in pax {
+            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
+                // An archive has no say in how layers are stacked.
+                if !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.") {
+                    xattrs.push((name.to_owned(), value));
                 }
+            } else if key == "mtime"
+                && let Some(parsed) = std::str::from_utf8(&value).ok().and_then(pax_time)
+            {
+                time = parsed;
             }
         }
         let header = entry.header();
