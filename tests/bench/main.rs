@@ -5,6 +5,7 @@
 mod guest;
 mod images;
 mod native;
+mod native_peer;
 mod sample;
 mod tunnel;
 mod vm_peer;
