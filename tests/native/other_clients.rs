@@ -1,4 +1,4 @@
-//! Clients that are not the docker CLI: docker-py, testcontainers and bollard.
+//! Clients that are not the docker CLI: docker-py, testcontainers, dockerode and bollard.
 
 use anyhow::Result;
 use bollard::{
@@ -10,6 +10,7 @@ use bollard::{
     },
 };
 use futures_util::TryStreamExt;
+use std::path::Path;
 use tests::{NativeEngine, artifacts, run};
 
 fn python(script: &str) -> Result<()> {
@@ -28,6 +29,15 @@ fn docker_py() -> Result<()> {
 #[test]
 fn testcontainers() -> Result<()> {
     python("native/testcontainers_py.py")
+}
+
+#[test]
+fn dockerode() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let mut node = run::command(Path::new("node"), [artifacts::file("native/dockerode.js")]);
+    let node = node.env("DOCKER_HOST", engine.url()).env("NODE_PATH", artifacts::node_modules()?);
+    run::run(node)?.ok()?;
+    Ok(())
 }
 
 #[tokio::test]

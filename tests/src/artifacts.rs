@@ -54,6 +54,11 @@ pub fn python() -> Result<PathBuf> {
     existing("target/tools/venv/bin/python")
 }
 
+/// A folder of Node modules with dockerode.
+pub fn node_modules() -> Result<PathBuf> {
+    existing("target/tools/node/node_modules")
+}
+
 /// A configuration folder of the docker client in which `docker compose` is installed.
 pub fn compose() -> Result<PathBuf> {
     existing("target/tools/compose/cli-plugins/docker-compose")?;
