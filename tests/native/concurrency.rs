@@ -133,6 +133,11 @@ fn every_container_and_every_line_survives_the_engine() -> Result<()> {
         std::thread::sleep(Duration::from_millis(300));
         engine.spawn()?;
     }
+    // The second time the file goes from under the processes of the first.
+    for _ in 0..2 {
+        engine.upgrade()?;
+        engine.docker(&["exec", &names[0], "true"])?.ok()?;
+    }
     let running = engine.docker(&["ps", "-q"])?.ok()?;
     assert_eq!(running.lines().count(), count);
     for name in &names {

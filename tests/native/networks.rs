@@ -3,11 +3,12 @@
 use anyhow::Result;
 use tests::{NativeEngine, run::eventually};
 
-/// A container that serves its own name over HTTP.
+/// A container that serves its own name over HTTP, once it does: on a busy machine its client is faster.
 fn serve(engine: &NativeEngine, name: &str, options: &[&str]) -> Result<()> {
     let script = format!("mkdir /w; echo {name} > /w/index.html; exec httpd -f -p 80 -h /w");
     let args = [&["run", "-d", "--name", name], options, &["busybox", "sh", "-c", &script]].concat();
-    engine.docker(&args)?.ok().map(drop)
+    engine.docker(&args)?.ok()?;
+    eventually("The server listens", || Ok(fetch(engine, name, "http://127.0.0.1/")? == name))
 }
 
 fn fetch(engine: &NativeEngine, from: &str, url: &str) -> Result<String> {

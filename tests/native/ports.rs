@@ -4,11 +4,13 @@ use anyhow::Result;
 use std::{fs::File, net::UdpSocket, time::Duration};
 use tests::{NativeEngine, run::eventually};
 
-/// A web server whose port 80 is published.
+/// A web server whose port 80 is published, once it listens.
 fn serve(engine: &NativeEngine, name: &str, options: &[&str]) -> Result<()> {
     let script = format!("mkdir /w; echo {name} > /w/index.html; exec httpd -f -p 80 -h /w");
     let args = [&["run", "-d", "--name", name], options, &["busybox", "sh", "-c", &script]].concat();
-    engine.docker(&args)?.ok().map(drop)
+    engine.docker(&args)?.ok()?;
+    let local = ["exec", name, "wget", "-T", "2", "-qO-", "http://127.0.0.1/"];
+    eventually("The server listens", || Ok(engine.docker(&local)?.code == 0))
 }
 
 #[test]

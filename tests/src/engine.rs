@@ -5,9 +5,13 @@ use crate::{
     artifacts,
     host::docker,
     network::Network,
-    run::{Run, eventually, run, run_with_input},
+    run::{DEADLINE, Run, eventually, run, run_with_input, wait},
 };
 use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs::File,
     os::unix::net::UnixStream,
@@ -19,6 +23,7 @@ use tempfile::TempDir;
 /// `machine-engine serve`, stopped and cleaned up at the end of the test.
 #[derive(Debug)]
 pub struct NativeEngine {
+    program: PathBuf,
     folder: TempDir,
     process: Option<Child>,
     network: Network,
@@ -36,7 +41,7 @@ impl NativeEngine {
     pub fn start_with(options: impl FnOnce(&Network, &Path) -> Result<Vec<String>>) -> Result<Self> {
         let (folder, network) = (TempDir::with_prefix("e-")?, Network::new()?);
         let options = options(&network, folder.path())?;
-        let mut engine = Self { folder, process: None, network, options };
+        let mut engine = Self { program: artifacts::engine()?, folder, process: None, network, options };
         engine.spawn()?;
         Ok(engine)
     }
@@ -54,7 +59,7 @@ impl NativeEngine {
         // Docker's bridge and NAT rules stay out of the host's network.
         let process = self
             .network
-            .command(&artifacts::engine()?)
+            .command(&self.program)
             .args(["serve", "--socket"])
             .arg(self.socket())
             .arg("--data-root")
@@ -83,6 +88,20 @@ impl NativeEngine {
             process.wait()?;
         }
         Ok(())
+    }
+
+    /// Replaces the program by a new file, as a package manager does, and starts the engine again.
+    pub fn upgrade(&mut self) -> Result<()> {
+        let (new, program) = (self.folder.path().join("new"), self.folder.path().join("machine-engine"));
+        std::fs::copy(&self.program, &new)?;
+        std::fs::rename(&new, &program)?;
+        self.program = program;
+        if let Some(mut process) = self.process.take() {
+            let pid = Pid::from_raw(i32::try_from(process.id())?);
+            kill(pid, Signal::SIGTERM)?;
+            wait(&mut process, "machine-engine", DEADLINE)?;
+        }
+        self.spawn()
     }
 
     /// The engine's pid.
