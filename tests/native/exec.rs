@@ -23,7 +23,7 @@ fn exec_runs_inside_with_its_own_settings_and_exit_code() -> Result<()> {
     assert_eq!((run.code, run.stdout.as_str()), (9, "container exec /tmp\n"));
     let run = engine.docker_with_input(&["exec", "-i", "inside", "cat"], b"through\n")?;
     assert_eq!(run.ok()?, "through");
-    engine.docker(&["exec", "inside", "nope"])?.fails(127)?;
+    engine.docker(&["exec", "inside", "nope"])?.fails(126)?;
     let mut command = docker(&engine.url(), &["exec", "-it", "inside", "sh"])?;
     let mut terminal = Terminal::start(&mut command, 100, 30)?;
     terminal.expect("# ")?;

@@ -1,5 +1,6 @@
 //! The engine without a VM, as root on this kernel, driven by real clients.
 
+mod as_dockerd;
 mod buildx;
 mod compose;
 mod concurrency;
@@ -12,6 +13,7 @@ mod health;
 mod host_config;
 mod images;
 mod logs;
+mod malformed;
 mod networks;
 mod other_clients;
 mod ports;

@@ -167,6 +167,34 @@ fn what_is_mounted_later_reaches_a_bind_that_asked_for_it() -> Result<()> {
         assert_eq!(seen.stdout.trim() != "0", mode != "rprivate", "{mode}: {}", seen.stdout);
         umount2(&late, MntFlags::MNT_DETACH)?;
     }
+    // Each bind of a container for itself.
+    let binds = ["rprivate", "rslave", "rshared"].map(|mode| format!("{source}:/{mode}:{mode}"));
+    let mut args = vec!["run", "-d", "--privileged", "--name", "all"];
+    args.extend(binds.iter().flat_map(|bind| ["-v", bind]));
+    args.extend(["busybox", "sleep", "1000"]);
+    engine.docker(&args)?.ok()?;
+    let late = shared.0.path().join("all");
+    std::fs::create_dir(&late)?;
+    mount(Some("late"), &late, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let seen = engine
+        .docker(&["exec", "all", "sh", "-c", "grep '^late ' /proc/mounts | cut -d' ' -f2 | sort"])?
+        .ok()?;
+    assert_eq!(seen, "/rshared/all\n/rslave/all");
+    let inside = "for m in rprivate rslave rshared; do mkdir /$m/$m; mount -t tmpfs inner /$m/$m; done";
+    engine.docker(&["exec", "all", "sh", "-c", inside])?.ok()?;
+    let here = std::fs::read_to_string("/proc/self/mounts")?;
+    let inner: Vec<&str> = here.lines().filter(|line| line.starts_with("inner ")).collect();
+    assert!(inner.len() == 1 && inner[0].contains("/rshared "), "{inner:?}");
+    umount2(&shared.0.path().join("rshared"), MntFlags::MNT_DETACH)?;
+    umount2(&late, MntFlags::MNT_DETACH)?;
+    let private = tempfile::tempdir()?;
+    mount(Some("alone"), private.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    mount(None::<&str>, private.path(), None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)?;
+    let bind = format!("{}:/b:rslave", private.path().display());
+    let refused = engine.docker(&["run", "--rm", "-v", &bind, "busybox", "true"])?;
+    umount2(private.path(), MntFlags::MNT_DETACH)?;
+    let refused = refused.fails(125)?;
+    assert!(refused.contains("but it is not a shared or slave mount"), "{refused}");
     let refused = engine.docker(&["create", "-v", "named:/b:rslave", "busybox"])?.fails(1)?;
     assert!(refused.contains("field BindOptions must not be specified"), "{refused}");
     Ok(())

@@ -27,13 +27,14 @@ pub mod mounts;
 mod networking;
 mod once;
 mod platform;
+mod propagation;
 mod record;
 mod remove;
 mod restart;
 mod restore;
 mod seccomp;
 mod security_opt;
-mod signal;
+pub(crate) mod signal;
 mod spec;
 mod start;
 pub mod state;
@@ -75,6 +76,7 @@ use async_trait::async_trait;
 use bollard_stubs::models::ImageConfig;
 use index::{Handle, Index};
 use std::{
+    collections::BTreeMap,
     fmt::Debug,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -182,7 +184,16 @@ impl Containers {
     pub async fn resize(&self, key: &str, size: crate::ports::TerminalSize) -> Result<()> {
         let handle = self.shared.index.find(key)?;
         let task = handle.running_task()?;
-        task.resize(size).await.map_err(|e| EngineError::system("Could not resize the terminal").because(e))
+        let resized = task.resize(size).await;
+        resized.map_err(|e| EngineError::system("Could not resize the terminal").because(e))?;
+        let size = [("height", size.height.to_string()), ("width", size.width.to_string())];
+        self.shared.announce(&handle.record(), "resize", &size);
+        Ok(())
+    }
+
+    /// The folders of its root filesystem, as overlay2's driver names them.
+    pub fn folders(&self, record: &Record) -> BTreeMap<&'static str, String> {
+        self.shared.layers.folders(&record.id, &record.layers)
     }
 
     /// Starts a container; [`crate::ErrorKind::NotModified`] when it runs.
@@ -205,10 +216,10 @@ impl Containers {
 
     /// Gives the container another name.
     pub async fn rename(&self, key: &str, name: &str) -> Result<()> {
-        let handle = self.shared.index.find(key)?;
         if name.is_empty() {
             return Err(EngineError::invalid("Neither old nor new names may be empty"));
         }
+        let handle = self.shared.index.find(key)?;
         // As moby shows it.
         let name = if name.starts_with('/') { name.to_owned() } else { format!("/{name}") };
         let refused =

@@ -18,6 +18,7 @@ pub enum EventType {
     Network,
     Volume,
     Daemon,
+    Builder,
 }
 
 impl EventType {
@@ -29,6 +30,7 @@ impl EventType {
             Self::Network => "network",
             Self::Volume => "volume",
             Self::Daemon => "daemon",
+            Self::Builder => "builder",
         }
     }
 }

@@ -30,13 +30,14 @@ use engine::{
     ports::{LayerInfo, LayerStore, LayerTar, Located},
 };
 use rootfs::Rootfs;
+use rustix::fs::ResolveFlags;
 use serde::{Deserialize, Serialize};
 pub(crate) use size::of as folder_size;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::{fd::AsFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -209,6 +210,22 @@ impl LayerStore for OverlayLayers {
         let (rootfs, container) = (self.rootfs.clone(), name(container)?);
         blocking(move || {
             rootfs.mount(&container).map_err(|error| system("Could not mount the root filesystem", error))
+        })
+        .await
+    }
+
+    fn folders(&self, container: &str, layers: &[String]) -> BTreeMap<&'static str, String> {
+        self.rootfs.folders(container, layers)
+    }
+
+    async fn make_folder(&self, root: &Path, path: &Path) -> Result<()> {
+        let (root, path) = (root.to_owned(), path.strip_prefix("/").unwrap_or(path).to_owned());
+        blocking(move || {
+            let made = fs::File::open(&root).and_then(|root| {
+                let scope = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                unpack::make_folders(root.as_fd(), &path, scope).map(drop)
+            });
+            made.map_err(|error| system(&format!("mkdir {}", path.display()), error))
         })
         .await
     }

@@ -20,6 +20,7 @@ mod gate;
 mod log;
 mod lookup;
 mod process;
+mod propagation;
 pub(crate) mod protocol;
 mod stdio;
 mod trace;

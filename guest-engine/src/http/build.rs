@@ -10,9 +10,12 @@ use super::{
 };
 use axum::{Json, Router, body::Body, extract::State, response::Response, routing::post};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits};
-use engine::build::{
-    BuildFailure, BuildRequest, Progress,
-    buildkit::{PruneRequest, moment_before},
+use engine::{
+    build::{
+        BuildFailure, BuildRequest, Progress,
+        buildkit::{PruneRequest, moment_before},
+    },
+    events::EventType,
 };
 use futures_util::{StreamExt, stream};
 use serde::de::DeserializeOwned;
@@ -48,6 +51,8 @@ async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value
         }
     }
     let (removed, freed) = state.engine.builder.prune(&request).await?;
+    let reclaimed = [("reclaimed".to_owned(), freed.to_string())].into();
+    state.engine.events.publish(EventType::Builder, "prune", "", reclaimed);
     let ids: Vec<String> = removed.into_iter().map(|usage| usage.id).collect();
     Ok(Json(
         json!({ "CachesDeleted": if ids.is_empty() { Value::Null } else { json!(ids) }, "SpaceReclaimed": freed }),

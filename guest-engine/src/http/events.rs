@@ -151,7 +151,10 @@ fn wire(event: &Event) -> Value {
     });
     if matches!(event.kind, EventType::Container | EventType::Image) {
         object["status"] = json!(event.action);
-        object["id"] = json!(event.actor);
+        // Go leaves an empty one out: that of `prune`.
+        if !event.actor.is_empty() {
+            object["id"] = json!(event.actor);
+        }
     }
     if let (EventType::Container, Some(image)) = (event.kind, event.attributes.get("image")) {
         object["from"] = json!(image);

@@ -93,7 +93,7 @@ async fn inspect(State(app): State<AppState>, Path(id): Path<String>) -> Result<
     let mut command = config.cmd.unwrap_or_default();
     let arguments = command.split_off(command.len().min(1));
     let yes = |flag: Option<bool>| flag.unwrap_or(false);
-    Ok(Json(json!({
+    let mut answer = json!({
         "ID": exec.id,
         "Running": exec.running,
         "ExitCode": exec.exit_code,
@@ -102,16 +102,19 @@ async fn inspect(State(app): State<AppState>, Path(id): Path<String>) -> Result<
             "entrypoint": command.first().cloned().unwrap_or_default(),
             "arguments": arguments,
             "privileged": yes(config.privileged),
-            "user": config.user.unwrap_or_default(),
         },
         "OpenStdin": yes(config.attach_stdin),
         "OpenStderr": yes(config.attach_stderr),
         "OpenStdout": yes(config.attach_stdout),
-        "CanRemove": exec.exit_code.is_some(),
+        "CanRemove": false,
         "ContainerID": exec.container,
         "DetachKeys": config.detach_keys.unwrap_or_default(),
         "Pid": exec.pid,
-    })))
+    });
+    if let Some(user) = config.user.filter(|user| !user.is_empty()) {
+        answer["ProcessConfig"]["user"] = json!(user);
+    }
+    Ok(Json(answer))
 }
 
 /// `[height, width]`; nothing when either is zero.

@@ -49,15 +49,18 @@ impl<S: Send + Sync> FromRequestParts<S> for ApiVersion {
 /// Takes the prefix off `uri` and says which version it asks for. A path that merely resembles a prefix
 /// is left alone and ends as an unknown route.
 pub fn strip_prefix(uri: &mut Uri) -> Result<ApiVersion, ApiError> {
-    let Some((version, rest)) = split(uri.path()) else { return Ok(NEWEST) };
-    if version > NEWEST {
+    let Some((text, rest)) = split(uri.path()) else { return Ok(NEWEST) };
+    let parts: Vec<u32> = text.split('.').map(|part| part.parse().unwrap_or(u32::MAX)).collect();
+    let part = |index: usize| parts.get(index).map_or(0, |part| u16::try_from(*part).unwrap_or(u16::MAX));
+    let version = ApiVersion::new(part(0), part(1));
+    if version > NEWEST || (version == NEWEST && parts.len() > 2) {
         return Err(ApiError::bad_request(format!(
-            "client version {version} is too new. Maximum supported API version is {NEWEST}"
+            "client version {text} is too new. Maximum supported API version is {NEWEST}"
         )));
     }
     if version < OLDEST {
         return Err(ApiError::bad_request(format!(
-            "client version {version} is too old. Minimum supported API version is {OLDEST}, \
+            "client version {text} is too old. Minimum supported API version is {OLDEST}, \
              please upgrade your client to a newer version"
         )));
     }
@@ -73,13 +76,12 @@ pub fn strip_prefix(uri: &mut Uri) -> Result<ApiVersion, ApiError> {
     Ok(version)
 }
 
-/// `/v1.41/containers/json` → 1.41, `/containers/json`.
-fn split(path: &str) -> Option<(ApiVersion, &str)> {
+/// `/v1.41/containers/json` → `1.41`, `/containers/json`.
+fn split(path: &str) -> Option<(&str, &str)> {
     let rest = path.strip_prefix("/v")?;
     let (version, _) = rest.split_once('/')?;
-    let (major, minor) = version.split_once('.')?;
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    Some((ApiVersion::new(number(major)?, number(minor)?), &rest[version.len()..]))
+    let numeric = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    numeric.then(|| (version, &rest[version.len()..]))
 }
 
 #[cfg(test)]

@@ -67,19 +67,23 @@ impl Builder {
             architecture: String::new(),
         };
         let layer = async { self.layers.commit_rootfs(&record.id, false).await.map(Some) };
-        let made = self.images.derive(derived, layer).await;
+        let made = async {
+            let id = self.images.derive(derived, layer).await?;
+            let reference = name.as_ref().map(Reference::familiar).unwrap_or_default();
+            if let Some(name) = name {
+                self.images.give(name, &id).await?;
+            }
+            self.containers.committed(&record.id, &request.comment, &id, &reference);
+            Ok(id)
+        };
+        let made = made.await;
         if frozen {
             // Removed meanwhile, if it fails: the image is what was asked for.
             if let Err(error) = self.containers.unpause(&record.id).await {
                 tracing::warn!(%error, container = record.id, "A committed container could not be resumed");
             }
         }
-        let id = made?;
-        if let Some(name) = name {
-            self.images.give(name, &id).await?;
-        }
-        self.containers.committed(&record.id, &request.comment, &id);
-        Ok(id)
+        made
     }
 }
 
@@ -92,6 +96,7 @@ pub(super) fn target(repository: &str, tag: &str) -> Result<Option<Reference>> {
     if name.digest().is_some() {
         return Err(EngineError::invalid("cannot import digest reference"));
     }
+    name.check_name()?;
     Ok(Some(if tag.is_empty() { name.or_latest() } else { name.with_tag(tag)? }))
 }
 

@@ -57,7 +57,7 @@ impl Shared {
             name.filter(|n| !n.is_empty()).map(|n| name::validate(&n).map(str::to_owned)).transpose()?;
         let reference = config.image.clone().unwrap_or_default();
         if reference.is_empty() {
-            return Err(EngineError::invalid("no image specified: Config.Image is empty"));
+            return Err(EngineError::invalid("no command specified"));
         }
         let image = self.images.resolve(&reference).await?;
         let mismatch = platform::check(&reference, &image.platform, platform.as_deref())?;
@@ -68,6 +68,9 @@ impl Shared {
         let mut endpoints = self.settle_endpoints(&host, endpoints)?;
         if let Some(mac) = mac_address.filter(|mac| !mac.is_empty()) {
             self.settle_mac(&host, &mut endpoints, mac)?;
+        }
+        if config.network_disabled == Some(true) {
+            endpoints.clear();
         }
         self.resolve_network(&mut config, &mut host).await?;
 

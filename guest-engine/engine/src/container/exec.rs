@@ -26,6 +26,8 @@ use std::{
 const KEPT: Duration = Duration::from_secs(300);
 /// How much longer than its output an exec may last before its client is let go without an exit code.
 const LAST_WORD: Duration = Duration::from_secs(2);
+/// The code of an exec whose process could not be started, whatever the reason.
+const NEVER_RAN: i32 = 126;
 /// What moby puts before the OCI runtime's own sentence.
 const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed: unable to start container process: ";
 
@@ -107,13 +109,13 @@ impl Registry {
 impl Containers {
     /// Notes what is to be run; 409 when the container does not run.
     pub fn exec_create(&self, key: &str, config: ExecConfig) -> Result<String> {
-        let handle = self.shared.index.find(key)?;
-        let record = handle.record();
-        ready_for_exec(key, &record.id, record.state.status)?;
         let command = config.cmd.clone().unwrap_or_default();
         if command.is_empty() {
             return Err(EngineError::invalid("No exec command specified"));
         }
+        let handle = self.shared.index.find(key)?;
+        let record = handle.record();
+        ready_for_exec(key, &record.id, record.state.status)?;
         let id = random_id()?;
         let exec = Exec { container: record.id.clone(), config, phase: Phase::Created };
         self.shared.execs.lock().insert(id.clone(), exec);
@@ -198,7 +200,7 @@ impl Containers {
             }
             Err(error) => {
                 let text = error.to_string();
-                self.ended(id, &exec.container, super::start::exit_code_of(&text).min(127));
+                self.settle(id, NEVER_RAN);
                 if detach || error.kind() != ErrorKind::InvalidParameter {
                     return Err(error);
                 }
@@ -255,9 +257,11 @@ impl Containers {
                 Ok(())
             }
             Phase::Starting | Phase::Running(_) => {
-                Err(EngineError::conflict(format!("exec {id} is already running")))
+                Err(EngineError::conflict(format!("Error: Exec command {id} is already running")))
             }
-            Phase::Ended(_) => Err(EngineError::conflict(format!("exec {id} has already run"))),
+            Phase::Ended(_) => {
+                Err(EngineError::conflict(format!("Error: Exec command {id} has already run")))
+            }
         }
     }
 
@@ -320,11 +324,16 @@ impl Containers {
     }
 
     fn ended(&self, id: &str, container: &str, code: i32) {
-        self.shared.execs.set(id, Phase::Ended(code));
+        self.settle(id, code);
         if let Ok(handle) = self.shared.index.find(container) {
             let attributes = [("execID", id.to_owned()), ("exitCode", code.to_string())];
             self.shared.announce(&handle.record(), "exec_die", &attributes);
         }
+    }
+
+    /// Nothing more will come of it. One that never ran has no event, as with dockerd.
+    fn settle(&self, id: &str, code: i32) {
+        self.shared.execs.set(id, Phase::Ended(code));
         let (shared, id) = (self.shared.clone(), id.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;
@@ -355,11 +364,10 @@ fn named(action: &str, command: &[String]) -> String {
 
 fn exec_failed(error: RuntimeError) -> EngineError {
     match error {
-        // A runtime that words it like dockerd itself is passed on as it is.
         RuntimeError::Start(text) if text.starts_with("OCI runtime exec failed") => {
-            EngineError::invalid(text)
+            EngineError::invalid(super::start::as_moby("", &text))
         }
-        RuntimeError::Start(text) => EngineError::invalid(format!("{EXEC_FAILED}{text}: unknown")),
+        RuntimeError::Start(text) => EngineError::invalid(super::start::as_moby(EXEC_FAILED, &text)),
         RuntimeError::Exited => EngineError::conflict("the container has stopped"),
         RuntimeError::System(text) => EngineError::system(format!("{EXEC_FAILED}{text}")),
     }

@@ -95,17 +95,18 @@ struct Query<'a> {
 impl<'a> Query<'a> {
     async fn new(containers: &Containers, filter: &'a ListFilter) -> Result<Self> {
         let filters = &filter.filters;
-        let invalid =
-            |key: &str, value: &str| EngineError::invalid(format!("invalid filter '{key}={value}'"));
         if let Some(key) = filters.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
         let of = |key: &str| filters.get(key).into_iter().flatten();
-        let names = of("name")
-            .map(|name| Regex::new(name).map_err(|_| invalid("name", name)))
-            .collect::<Result<_>>()?;
+        // What is no pattern matches nothing.
+        let names = of("name").filter_map(|name| Regex::new(name).ok()).collect();
         let exited = of("exited")
-            .map(|code| code.parse().map_err(|_| invalid("exited", code)))
+            .map(|code| {
+                let reason = format!(": strconv.Atoi: parsing {code:?}: invalid syntax");
+                code.parse()
+                    .map_err(|_| EngineError::invalid(format!("invalid filter 'exited={code}'{reason}")))
+            })
             .collect::<Result<Vec<i32>>>()?;
         let statuses = of("status")
             .map(|word| {
@@ -117,7 +118,19 @@ impl<'a> Query<'a> {
             .collect::<Result<Vec<_>>>()?;
         for value in of("health") {
             if !matches!(value.as_str(), "starting" | "healthy" | "unhealthy" | "none") {
-                return Err(invalid("health", value));
+                return Err(EngineError::invalid(format!("unrecognized filter value for health: {value}")));
+            }
+        }
+        if let Some(value) =
+            of("is-task").find(|value| !matches!(value.as_str(), "0" | "1" | "true" | "false"))
+        {
+            return Err(EngineError::invalid(format!("invalid filter 'is-task=[{value}]'")));
+        }
+        for key in ["publish", "expose"] {
+            if let Some(value) = of(key).find(|value| port_range(value).is_none()) {
+                return Err(EngineError::system(format!(
+                    "error while looking up for {key} {value}: invalid port range"
+                )));
             }
         }
         let created = |key: &str| -> Result<Option<SystemTime>> {
@@ -171,7 +184,7 @@ impl<'a> Query<'a> {
         let slashed = format!("/{}", record.name);
         let asked = |key: &str| self.filters.contains_key(key);
         (!self.running_only || state.status.counts_as_running())
-            && (self.names.is_empty()
+            && (!asked("name")
                 || self.names.iter().any(|n| n.is_match(&record.name) || n.is_match(&slashed)))
             && (self.statuses.is_empty() || self.statuses.contains(&state.status))
             && (self.exited.is_empty()
@@ -184,8 +197,8 @@ impl<'a> Query<'a> {
             && (!asked("network") || self.networks.iter().any(|name| record.endpoints.contains_key(name)))
             && any("id", &|id| record.id.starts_with(id))
             && any("health", &|wanted| wanted == state.health.as_ref().map_or("none", |h| h.status.as_str()))
-            && any("isolation", &|isolation| matches!(isolation, "" | "default"))
-            && any("is-task", &|wanted| matches!(wanted, "0" | "false" | "False"))
+            // There is but one isolation here, and dockerd on Linux does not look at the word.
+            && any("is-task", &|wanted| matches!(wanted, "0" | "false"))
             && any("expose", &|port| exposes(record, port))
             && any("publish", &|port| publishes(record, port))
             && any("volume", &|path| mounts(record, path))
@@ -227,7 +240,7 @@ fn publishes(record: &Record, wanted: &str) -> bool {
     record
         .ports
         .iter()
-        .any(|port| port.protocol.to_string() == protocol && wanted.contains(&port.container.port()))
+        .any(|port| port.protocol.to_string() == protocol && wanted.contains(&port.host.port()))
 }
 
 /// `80`, `80/udp`, `80-90/tcp`.

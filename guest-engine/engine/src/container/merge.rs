@@ -45,6 +45,10 @@ pub(crate) fn merge(user: &mut ContainerConfig, image: &ImageConfig) -> Result<(
     if is_blank(user.working_dir.as_deref()) {
         user.working_dir.clone_from(&image.working_dir);
     }
+    // `/a//b/` and `/a/b` are the same folder.
+    if let Some(clean) = user.working_dir.as_deref().and_then(super::mounts::clean) {
+        user.working_dir = Some(clean);
+    }
     if is_blank(user.stop_signal.as_deref()) {
         user.stop_signal.clone_from(&image.stop_signal);
     }

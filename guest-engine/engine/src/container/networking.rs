@@ -28,11 +28,11 @@ impl Containers {
         handle.ask(|reply| Request::Connect { network: definition, wish: Box::new(wish), reply }).await
     }
 
-    /// Takes the container off a network. With `force` it may be gone already.
+    /// Takes the container off a network. With `force` its endpoint is looked for, not itself.
     pub async fn disconnect(&self, key: &str, network: &str, force: bool) -> Result<()> {
         let definition = self.shared.networks.find(network)?.definition;
         let handle = match self.shared.index.find(key) {
-            Err(_) if force => return Ok(()),
+            Err(_) if force => return Err(EngineError::not_found(format!("endpoint {key} not found"))),
             found => found?,
         };
         handle.ask(|reply| Request::Disconnect { network: definition, reply }).await
@@ -147,6 +147,9 @@ impl Actor {
         }
         self.record.endpoints.remove(name);
         self.persist().await?;
+        if !self.record.state.status.has_process() {
+            self.shared.networks.forgotten(&id, definition);
+        }
         self.show();
         Ok(())
     }
@@ -189,7 +192,7 @@ impl Shared {
             return Err(EngineError::invalid("conflicting options: mac-address and the network mode"));
         };
         let name = self.existing(primary)?.map_or_else(|| primary.to_owned(), |found| found.name.clone());
-        let own = endpoints.entry(name).or_default();
+        let own = endpoints.entry(name.clone()).or_default();
         if own.mac_address.as_ref().is_some_and(|own| !own.is_empty() && *own != mac) {
             return Err(EngineError::invalid(
                 "the container-wide MAC address must match the endpoint-specific MAC address for the main \
@@ -197,7 +200,7 @@ impl Shared {
             ));
         }
         own.mac_address = Some(mac);
-        network::requested_mac(endpoints).map(drop)
+        network::requested_mac(endpoints).map_err(|error| of_network(&name, &error))
     }
 
     /// Which networks a new container is to be on, by their names, with what it asks of each.
@@ -207,7 +210,6 @@ impl Shared {
         asked: HashMap<String, EndpointSettings>,
     ) -> Result<HashMap<String, EndpointSettings>> {
         let mode = NetworkMode::parse(host.network_mode.as_deref().unwrap_or_default())?;
-        network::requested_mac(&asked)?;
         let Some(primary) = mode.network() else {
             return if asked.is_empty() { Ok(asked) } else { Err(EngineError::invalid(SHARED)) };
         };
@@ -215,7 +217,8 @@ impl Shared {
         for (key, wish) in asked {
             match self.existing(&key)? {
                 Some(definition) => {
-                    let wish = settled(&definition, wish)?;
+                    let wish =
+                        settled(&definition, wish).map_err(|error| of_network(&definition.name, &error))?;
                     settled_all.insert(definition.name.clone(), wish);
                 }
                 None => drop(settled_all.insert(key, wish)),
@@ -233,7 +236,9 @@ impl Shared {
                 .or_insert(settled(&primary, EndpointSettings::default())?);
             own.links = links;
         }
-        if !settled_all.contains_key(&primary.name) {
+        // Who names networks, and no mode, wants those and not the default bridge.
+        let named = mode == NetworkMode::Bridge && !settled_all.is_empty();
+        if !named && !settled_all.contains_key(&primary.name) {
             settled_all.insert(primary.name.clone(), settled(&primary, EndpointSettings::default())?);
         }
         if settled_all.len() > 1 && settled_all.contains_key("host") {
@@ -261,6 +266,11 @@ impl Shared {
         let text = tokio::fs::read_to_string(&path).await.map_err(failed)?;
         tokio::fs::write(&path, edit(text)).await.map_err(failed)
     }
+}
+
+/// As a create tells it.
+fn of_network(name: &str, error: &EngineError) -> EngineError {
+    EngineError::new(error.kind(), format!("invalid config for network {name}: {error}"))
 }
 
 /// What is asked of a network, checked against what it can do, and bound to this very network: another one
@@ -298,17 +308,15 @@ fn settled(definition: &Definition, mut wish: EndpointSettings) -> Result<Endpoi
         super::links::parse(link)?;
     }
     if definition.is_predefined() && wish.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
-        mistakes.push("network-scoped aliases are only supported for user-defined networks".to_owned());
+        mistakes.push(
+            "network-scoped alias is supported only for containers in user defined networks".to_owned(),
+        );
     }
     if wish.mac_address.as_deref().is_some_and(|mac| !mac.is_empty()) {
         network::requested_mac(&[(String::new(), wish.clone())].into())?;
     }
     if !mistakes.is_empty() {
-        return Err(EngineError::invalid(format!(
-            "invalid config for network {}: invalid endpoint settings:\n{}",
-            definition.name,
-            mistakes.join("\n")
-        )));
+        return Err(EngineError::invalid(format!("invalid endpoint settings:\n{}", mistakes.join("\n"))));
     }
     wish.network_id = Some(definition.id.clone());
     // What a client read back from inspect is no wish.

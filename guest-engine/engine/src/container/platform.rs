@@ -75,8 +75,8 @@ pub(super) fn check(reference: &str, image: &Platform, asked: Option<&str>) -> R
         Some(asked) if !image.matches(&asked) => Err(EngineError::new(
             ErrorKind::NotFound,
             format!(
-                "image with reference {reference} was found but its platform ({image}) does not match the \
-                 specified platform ({asked})"
+                "image with reference {reference} was found but does not match the specified platform: wanted \
+                 {asked}, actual: {image}"
             ),
         )),
         None if !image.matches(&here) => Ok(Some(format!(

@@ -42,12 +42,7 @@ impl Containers {
                 )));
             }
             status if status.counts_as_running() && !force => {
-                return Err(EngineError::conflict(format!(
-                    "cannot remove container \"/{}\": container is {}: stop the container before removing or force \
-                     remove",
-                    record.name,
-                    status.as_str()
-                )));
+                return Err(still_running(&record.name, status));
             }
             _ => {}
         }
@@ -109,6 +104,14 @@ async fn kill_for_good(handle: &Handle) -> Result<()> {
     }
 }
 
+fn still_running(name: &str, status: Status) -> EngineError {
+    let hint = match status {
+        Status::Paused => "container is paused and must be unpaused first".to_owned(),
+        _ => format!("container is {}: stop the container before removing or force remove", status.as_str()),
+    };
+    EngineError::conflict(format!("cannot remove container \"/{name}\": {hint}"))
+}
+
 fn could_not_kill(name: &str) -> EngineError {
     EngineError::system(format!(
         "cannot remove container \"/{name}\": could not kill: tried to kill container, but did not receive an exit \
@@ -122,11 +125,7 @@ impl Actor {
     pub(super) async fn remove(&mut self, volumes: bool) -> Result<()> {
         let status = self.record.state.status;
         if status.counts_as_running() {
-            return Err(EngineError::conflict(format!(
-                "cannot remove container \"/{}\": container is {}: stop the container before removing or force remove",
-                self.record.name,
-                status.as_str()
-            )));
+            return Err(still_running(&self.record.name, status));
         }
         self.record.removing_volumes |= volumes;
         if status != Status::Removing {

@@ -100,7 +100,7 @@ pub(crate) fn build(record: &Record, around: &Surroundings<'_>) -> Result<Spec> 
         .set_resources(Some(resources::resources(host, rules, &super::host_devices::block_numbers)?))
         .set_devices(Some(devices::nodes(&around.devices)))
         .set_sysctl(Some(sysctls))
-        .set_rootfs_propagation(Some(mounts::root_propagation(record).to_owned()))
+        .set_rootfs_propagation(Some(super::propagation::of_root(record).to_owned()))
         .set_masked_paths(Some(paths(&host.masked_paths, masked_paths)))
         .set_readonly_paths(Some(paths(&host.readonly_paths, readonly_paths)));
 

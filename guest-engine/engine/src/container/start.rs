@@ -12,11 +12,12 @@ use super::{
     links::Link,
     logs::driver,
     mounts::MountKind,
+    propagation,
     record::Record,
     seccomp,
     spec::{self, Namespace, Surroundings, user::UserFiles},
     state::Status,
-    volumes::Sources,
+    volumes::{self, Sources},
 };
 use crate::{
     error::{EngineError, ErrorKind, Result},
@@ -110,7 +111,11 @@ impl Shared {
         let id = record.id.clone();
         let rootfs = self.layers.mount_rootfs(&id).await?;
         let mode = NetworkMode::parse(record.host.network_mode.as_deref().unwrap_or_default())?;
-        let mode = self.owner_of_network(&mode)?;
+        // One without networking has a namespace with nothing but a loopback in it.
+        let mode = match record.config.network_disabled {
+            Some(true) => NetworkMode::None,
+            _ => self.owner_of_network(&mode)?,
+        };
         let hostname = record.hostname();
         let joined = self.networks.join(record.guest(&hostname), &mode).await?;
         record.attached = joined.endpoints;
@@ -126,7 +131,9 @@ impl Shared {
             }
         };
         make_bind_sources(record).await?;
+        propagation::check(record).await?;
         let sources = self.mount_volumes(record).await?;
+        self.make_working_dir(record, &rootfs, &sources).await?;
         let spec = self.specification(record, &rootfs, &etc, network, sources).await?;
         let size = record.host.console_size.as_deref().and_then(console_size);
         Ok(Bundle {
@@ -161,6 +168,25 @@ impl Shared {
             }
         }
         Err(EngineError::invalid("Containers share each other's network in a circle"))
+    }
+
+    /// The folder that the process starts in is made where it is missing, also inside of a mount.
+    async fn make_working_dir(&self, record: &Record, rootfs: &Path, sources: &Sources) -> Result<()> {
+        let folder = Path::new(spec::working_dir(&record.config));
+        if folder == Path::new("/") {
+            return Ok(());
+        }
+        let below = record.mounts.iter().filter(|mount| folder.starts_with(&mount.destination));
+        let Some(mount) = below.max_by_key(|mount| mount.destination.len()) else {
+            return self.layers.make_folder(rootfs, folder).await;
+        };
+        match (volumes::source(mount, sources), folder.strip_prefix(&mount.destination)) {
+            // Nothing is missing at the mount itself, and one that is read-only stays as it is.
+            (Some(root), Ok(rest)) if !rest.as_os_str().is_empty() && !mount.read_only => {
+                self.layers.make_folder(root, rest).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn write_etc_files(&self, record: &Record, folder: &Path) -> Result<()> {
@@ -275,7 +301,7 @@ impl Shared {
                     let private = matches!(owner.host.ipc_mode.as_deref(), Some("private" | "none"));
                     if kind == "ipc" && private {
                         return Err(EngineError::invalid(format!(
-                            "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                            "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
                             owner.id
                         )));
                     }
@@ -341,9 +367,8 @@ pub(super) fn console_size(size: &[usize]) -> Option<TerminalSize> {
 pub(super) fn start_failed(error: RuntimeError) -> EngineError {
     match error {
         RuntimeError::Start(text) => {
-            // A runtime that words it like dockerd itself is passed on as it is.
             let complete = text.starts_with("failed to create task for container");
-            let message = if complete { text } else { format!("{CREATE_FAILED}{text}: unknown") };
+            let message = as_moby(if complete { "" } else { CREATE_FAILED }, &text);
             match exit_code_of(&message) {
                 126 | 127 => EngineError::invalid(message),
                 _ => EngineError::system(message),
@@ -352,6 +377,14 @@ pub(super) fn start_failed(error: RuntimeError) -> EngineError {
         RuntimeError::Exited => EngineError::system(format!("{CREATE_FAILED}process ended before it began")),
         RuntimeError::System(text) => EngineError::system(format!("{CREATE_FAILED}{text}")),
     }
+}
+
+/// The OCI runtime's sentence between what moby puts around it. A runtime that words it like dockerd itself
+/// has no need of a prefix.
+pub(super) fn as_moby(prefix: &str, text: &str) -> String {
+    let text = text.strip_suffix(": unknown").unwrap_or(text);
+    let reason = if text.ends_with("is a directory") { ": permission denied" } else { "" };
+    format!("{prefix}{text}: unknown{reason}")
 }
 
 /// The code of a container that could not start; clients derive the same from the sentence.
@@ -375,7 +408,7 @@ mod tests {
         for (text, code) in [
             ("exec: \"nope\": executable file not found in $PATH", 127),
             ("exec: \"/x\": stat /x: no such file or directory", 127),
-            ("exec: \"/etc\": is a directory", 126),
+            ("exec: \"/etc\": is a directory: unknown: permission denied", 126),
             ("exec: \"/etc/passwd\": permission denied", 126),
             ("cgroup is full", 128),
         ] {

@@ -50,10 +50,14 @@ impl Containers {
     async fn sample(&self, id: &str, before: Option<(SystemTime, Stats)>) -> Result<Sample> {
         let handle = self.shared.index.find(id)?;
         let record = handle.record();
-        let stats = match handle.running_task() {
+        let mut stats = match handle.running_task() {
             Ok(task) => task.stats().await.ok(),
             Err(_) => None,
         };
+        // What goes over the host's interfaces is not the container's.
+        if let Some(stats) = stats.as_mut().filter(|_| record.host.network_mode.as_deref() == Some("host")) {
+            stats.networks.clear();
+        }
         Ok(Sample { id: id.to_owned(), name: record.name.clone(), read: SystemTime::now(), stats, before })
     }
 }

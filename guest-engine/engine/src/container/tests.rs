@@ -289,7 +289,7 @@ async fn exec_runs_beside_and_tells_failures_in_its_stream() {
     let mut output = world.containers.exec_start(&nope, false, None).await.unwrap().unwrap().streams.output;
     let text = output.next().await.unwrap().unwrap().data;
     assert!(text.starts_with(b"OCI runtime exec failed") && text.ends_with(b"\r\n"));
-    assert_eq!(world.containers.exec_inspect(&nope).unwrap().exit_code, Some(127));
+    assert_eq!(world.containers.exec_inspect(&nope).unwrap().exit_code, Some(126));
     world.containers.kill(&id, None).await.unwrap();
     assert!(world.containers.exec_create(&id, ExecConfig::default()).is_err());
 }

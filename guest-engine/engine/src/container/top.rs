@@ -89,9 +89,10 @@ impl Containers {
     /// The container's processes. `arguments` are `ps`'s: `-ef`, `aux`, or `-o` with a list of columns.
     pub async fn top(&self, key: &str, arguments: &str) -> Result<Top> {
         let handle = self.shared.index.find(key)?;
-        let columns = columns(arguments)?;
         let task = handle.running_task().map_err(|_| not_running(&handle.id))?;
+        let columns = columns(arguments)?;
         let processes = Arc::clone(&task).processes().await.map_err(runtime_failed)?;
+        self.shared.announce(&handle.record(), "top", &[]);
         let cell = |process: &crate::ports::ProcessInfo, source: &str| {
             process.columns.get(source).cloned().unwrap_or_else(|| "-".to_owned())
         };

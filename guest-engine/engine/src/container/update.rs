@@ -26,6 +26,9 @@ impl Containers {
         limits: HostConfig,
         policy: Option<RestartPolicy>,
     ) -> Result<Vec<String>> {
+        // Mistakes first, as dockerd tells them also of a container that is not there.
+        limits::check(&mut limits.clone(), &mut Vec::new(), Occasion::Update)?;
+        validate::restart_policy(policy.as_ref(), false)?;
         let handle = self.shared.index.find(key)?;
         let change = Box::new(Change { limits, policy });
         handle.ask(|reply| Request::Update { change, reply }).await

@@ -11,7 +11,8 @@ use crate::{
     network::{self, NetworkMode},
 };
 use bollard_stubs::models::{
-    ContainerConfig, HostConfig, HostConfigIsolationEnum, RestartPolicy, RestartPolicyNameEnum,
+    ContainerConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigIsolationEnum, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 
 const DEFAULT_SHM: i64 = 64 << 20;
@@ -66,6 +67,17 @@ pub(crate) fn normalise(config: &ContainerConfig, host: &mut HostConfig) -> Resu
         host.masked_paths.get_or_insert_with(spec::masked_paths);
         host.readonly_paths.get_or_insert_with(spec::readonly_paths);
     }
+    if !matches!(host.cgroupns_mode, Some(HostConfigCgroupnsModeEnum::HOST)) {
+        host.cgroupns_mode = Some(HostConfigCgroupnsModeEnum::PRIVATE);
+    }
+    let policy = host.restart_policy.get_or_insert_default();
+    if matches!(policy.name, None | Some(RestartPolicyNameEnum::EMPTY)) {
+        policy.name = Some(RestartPolicyNameEnum::NO);
+    }
+    policy.maximum_retry_count.get_or_insert(0);
+    // What means "no limit" is none.
+    host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
+    host.memory_swappiness = host.memory_swappiness.filter(|swappiness| *swappiness != -1);
     for (field, value) in [(&mut host.ipc_mode, "private"), (&mut host.runtime, "runc")] {
         if field.as_deref().is_none_or(str::is_empty) {
             *field = Some(value.to_owned());

@@ -137,7 +137,7 @@ fn matches(pattern: &str, name: &Reference) -> bool {
     [name.familiar(), name.familiar_name(), full, full_name].iter().any(|text| glob(pattern, text))
 }
 
-/// Go's `path.Match` without character classes: `*` and `?` stop at slashes.
+/// Go's `path.Match`: `*`, `?` and classes stop at slashes.
 fn glob(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars();
     match pattern.next() {
@@ -151,8 +151,57 @@ fn glob(pattern: &str, text: &str) -> bool {
             let mut text = text.chars();
             text.next().is_some_and(|c| c != '/') && glob(pattern.as_str(), text.as_str())
         }
+        Some('[') => {
+            let mut text = text.chars();
+            let Some((class, rest)) = class(pattern.as_str()) else { return false };
+            text.next().is_some_and(|c| c != '/' && class.has(c)) && glob(rest, text.as_str())
+        }
+        Some('\\') => {
+            let wanted = pattern.next().unwrap_or('\\');
+            text.strip_prefix(wanted).is_some_and(|rest| glob(pattern.as_str(), rest))
+        }
         Some(wanted) => text.strip_prefix(wanted).is_some_and(|rest| glob(pattern.as_str(), rest)),
     }
+}
+
+/// `[a-z_]` or `[^a-z_]`.
+struct Class {
+    ranges: Vec<(char, char)>,
+    negated: bool,
+}
+
+impl Class {
+    fn has(&self, c: char) -> bool {
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&c)) != self.negated
+    }
+}
+
+/// A class behind its bracket, and what follows it; `None` when it is not one.
+fn class(pattern: &str) -> Option<(Class, &str)> {
+    let (negated, pattern) = match pattern.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    let mut rest = pattern.chars();
+    let mut ranges = Vec::new();
+    let next = |rest: &mut std::str::Chars<'_>| match rest.next()? {
+        '\\' => rest.next(),
+        '-' => None,
+        c => Some(c),
+    };
+    while !(rest.as_str().starts_with(']') && !ranges.is_empty()) {
+        let first = next(&mut rest)?;
+        let last = match rest.as_str().strip_prefix('-') {
+            Some(behind) => {
+                rest = behind.chars();
+                next(&mut rest)?
+            }
+            None => first,
+        };
+        ranges.push((first, last));
+    }
+    rest.next();
+    Some((Class { ranges, negated }, rest.as_str()))
 }
 
 /// Refuses patterns that would take exponential time.
@@ -187,6 +236,13 @@ mod tests {
             ("busybox:latest", false),
             ("*", true),
             ("usybox", false),
+            ("busybox:1.3[5-7]", true),
+            ("busybox:1.3[^5-7]", false),
+            ("busy[box]ox", true),
+            ("busybox:1\\.36", true),
+            ("[", false),
+            ("[]", false),
+            ("[a-", false),
         ] {
             assert_eq!(matches(pattern, &name), expected, "{pattern}");
         }

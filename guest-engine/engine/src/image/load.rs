@@ -129,19 +129,19 @@ impl Images {
                         if let Some(before) = give_name(index, name.clone(), id) {
                             said.push(LoadProgress::Renamed { name: familiar.clone(), before });
                         }
-                        said.push(LoadProgress::Named(familiar.clone()));
-                        announced.push(("tag", id.clone(), familiar));
+                        said.push(LoadProgress::Named(familiar));
                     }
                     if names.is_empty() {
                         said.push(LoadProgress::Unnamed(id.clone()));
                     }
-                    announced.push(("load", id.clone(), id.clone()));
+                    // Its names are not told one by one, as dockerd does not.
+                    announced.push(id.clone());
                 }
                 Ok((said, announced))
             })
             .await?;
-        for (action, id, name) in announced {
-            self.announce(action, &id, &name).await;
+        for id in announced {
+            self.announce("load", &id, &id).await;
         }
         Ok(said)
     }

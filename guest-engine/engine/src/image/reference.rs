@@ -29,6 +29,10 @@ pub enum ReferenceError {
     Format,
     #[error("invalid reference format: repository name ({0}) must be lowercase")]
     Uppercase(String),
+    #[error("invalid tag format")]
+    Tag,
+    #[error("refusing to create an ambiguous tag using digest algorithm as name")]
+    Ambiguous,
     #[error("repository name must not be more than {NAME_LIMIT} characters")]
     TooLong,
     #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
@@ -95,11 +99,16 @@ impl Reference {
     /// With another tag and no digest.
     pub fn with_tag(mut self, tag: &str) -> Result<Self, ReferenceError> {
         if !is_tag(tag) {
-            return Err(ReferenceError::Format);
+            return Err(ReferenceError::Tag);
         }
         self.tag = Some(tag.to_owned());
         self.digest = None;
         Ok(self)
+    }
+
+    /// Refuses a name that reads like a digest.
+    pub(crate) fn check_name(&self) -> Result<(), ReferenceError> {
+        if self.familiar_name() == "sha256" { Err(ReferenceError::Ambiguous) } else { Ok(()) }
     }
 
     /// With this digest and no tag.

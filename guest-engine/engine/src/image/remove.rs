@@ -37,10 +37,10 @@ impl Images {
                 Ok((removed, parents))
             })
             .await?;
+        self.finish(&before, &image.id, &removed, &labels).await?;
         for parent in parents {
-            self.forget(&before, &parent, HashMap::new()).await?;
+            self.forget(&before, &parent).await?;
         }
-        self.finish(&before, &image.id, &removed, labels).await?;
         Ok(removed)
     }
 
@@ -70,7 +70,7 @@ impl Images {
         before: &Index,
         id: &str,
         removed: &[Removed],
-        labels: HashMap<String, String>,
+        labels: &HashMap<String, String>,
     ) -> Result<()> {
         let deleted = removed.contains(&Removed::Deleted(id.to_owned()));
         for _ in removed.iter().filter(|step| matches!(step, Removed::Untagged(_))) {
@@ -79,7 +79,7 @@ impl Images {
         if !deleted {
             return Ok(());
         }
-        self.forget(before, id, labels).await?;
+        self.forget(before, id).await?;
         if let Err(error) = self.sweep().await {
             tracing::warn!(%error, "Layers of a removed image are still there");
         }
@@ -87,9 +87,10 @@ impl Images {
     }
 
     /// Removes what is kept of an image besides its layers.
-    async fn forget(&self, before: &Index, id: &str, labels: HashMap<String, String>) -> Result<()> {
+    async fn forget(&self, before: &Index, id: &str) -> Result<()> {
         self.configs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(id);
-        self.announce_with("delete", id, id, labels);
+        // Its labels have gone with it.
+        self.announce_with("delete", id, id, HashMap::new());
         // The index no longer knows it: what fails from here on only leaves space in use.
         let index = self.snapshot();
         if index.images.contains_key(id) {

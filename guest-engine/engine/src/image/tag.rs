@@ -10,8 +10,9 @@ impl Images {
     pub async fn tag(&self, source: &str, repository: &str, tag: &str) -> Result<()> {
         let target: Reference = repository.parse::<Reference>()?;
         if target.digest().is_some() {
-            return Err(EngineError::invalid("refusing to create a tag with a digest reference"));
+            return Err(EngineError::invalid("cannot import digest reference"));
         }
+        target.check_name()?;
         let target = if tag.is_empty() { target.or_latest() } else { target.with_tag(tag)? };
         let name = target.familiar();
         let id = self

@@ -204,6 +204,12 @@ impl Networks {
         Ok(())
     }
 
+    /// Tells that a container is not to be on a network any more in which it has no endpoint, because it does
+    /// not run.
+    pub(crate) fn forgotten(&self, container: &str, definition: &Definition) {
+        self.announce("disconnect", definition, Some(container));
+    }
+
     /// Moves the default route when another network has become the way out.
     async fn redirect(
         &self,
@@ -440,7 +446,7 @@ pub(crate) fn parse_mac(text: &str) -> Result<[u8; 6]> {
         .collect();
     bytes
         .and_then(|bytes| <[u8; 6]>::try_from(bytes).ok())
-        .ok_or_else(|| EngineError::invalid(format!("invalid MAC address: {text}")))
+        .ok_or_else(|| EngineError::invalid(format!("invalid MAC address {text}")))
 }
 
 /// Checks the MAC addresses that a container asks for.

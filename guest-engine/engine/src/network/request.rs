@@ -40,6 +40,9 @@ pub(super) fn check(request: &NetworkCreateRequest) -> Result<()> {
             format!("operation is not permitted on predefined {name} network"),
         ));
     }
+    if name.is_empty() {
+        return Err(EngineError::invalid("invalid name: "));
+    }
     if name.trim().is_empty() || name.contains('/') || name.contains('\0') {
         return Err(EngineError::invalid(format!("invalid network name: {name:?}")));
     }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use std::{
+    collections::BTreeMap,
     fmt::{self, Debug},
     io,
     path::{Path, PathBuf},
@@ -46,6 +47,13 @@ pub trait LayerStore: Debug + Send + Sync {
 
     /// Mounts the container's root filesystem and says where. Harmless to repeat.
     async fn mount_rootfs(&self, container: &str) -> Result<PathBuf>;
+
+    /// Makes the folder `path` inside the folder `root` where it is missing, owned by root, mode 0755; links
+    /// are resolved inside `root` and never outside.
+    async fn make_folder(&self, root: &Path, path: &Path) -> Result<()>;
+
+    /// Its folders on this host: `LowerDir`, `UpperDir`, `WorkDir`, and `MergedDir`, where it is mounted.
+    fn folders(&self, container: &str, layers: &[String]) -> BTreeMap<&'static str, String>;
 
     /// Unmounts it. `Ok` when it is not mounted.
     async fn unmount_rootfs(&self, container: &str) -> Result<()>;

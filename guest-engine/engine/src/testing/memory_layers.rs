@@ -141,6 +141,14 @@ impl LayerStore for MemoryLayers {
         })
     }
 
+    fn folders(&self, _: &str, _: &[String]) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
+    }
+
+    async fn make_folder(&self, _: &Path, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
     async fn unmount_rootfs(&self, container: &str) -> Result<()> {
         self.with(|state| {
             if let Some(rootfs) = state.rootfs.get_mut(container) {

@@ -17,7 +17,7 @@ use rustix::{
     },
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     env,
     fs::{self, File},
     io::{self, ErrorKind, Read},
@@ -220,6 +220,23 @@ impl Rootfs {
             }
         }
         Ok(ids)
+    }
+
+    /// As overlay2's driver of dockerd names them.
+    pub(super) fn folders(&self, container: &str, layers: &[String]) -> BTreeMap<&'static str, String> {
+        let folder = self.folder.join(container);
+        let images = layers.iter().rev().filter_map(|layer| hex_of(layer).ok());
+        let lower: Vec<String> = std::iter::once(folder.join(BASE_FOLDER))
+            .chain(images.map(|hex| self.layer_folder(hex)))
+            .map(|folder| folder.display().to_string())
+            .collect();
+        let text = |path: PathBuf| path.display().to_string();
+        BTreeMap::from([
+            ("LowerDir", lower.join(":")),
+            ("UpperDir", text(folder.join(DIFF_FOLDER))),
+            ("WorkDir", text(folder.join("work"))),
+            ("MergedDir", text(folder.join("merged"))),
+        ])
     }
 
     /// Reads a file as a process in the container would find it.

@@ -1,14 +1,18 @@
 //! Has libcontainer create the process, a container's first one or an exec, and keeps it at the gate.
 
 use super::{
-    config::{CONSOLE_FILE, PROCESS_FILE, SECCOMP_FILE, ShimConfig},
+    config::{CONSOLE_FILE, PROCESS_FILE, SECCOMP_FILE, SPEC_FILE, ShimConfig},
     gate::{self, Gate, GatedExecutor, Heard},
+    propagation,
     stdio::{self, Streams},
     trace,
 };
 use crate::{cgroup::Cgroup, device_filter};
 use libcontainer::{
-    container::builder::ContainerBuilder, error::LibcontainerError, syscall::syscall::SyscallType,
+    container::builder::ContainerBuilder,
+    error::LibcontainerError,
+    oci_spec::runtime::{Process, Spec},
+    syscall::syscall::SyscallType,
 };
 use nix::unistd::Pid;
 use std::{
@@ -29,6 +33,8 @@ pub(super) enum CreateError {
     Seccomp(#[source] io::Error),
     #[error("Could not enforce the device rules")]
     Devices(#[source] io::Error),
+    #[error("Could not set what bind mounts exchange with the host")]
+    Propagation(#[source] io::Error),
     #[error("Could not turn off the OOM killer")]
     OomKiller(#[source] io::Error),
 }
@@ -65,7 +71,7 @@ pub(super) fn create(folder: &Path, config: &ShimConfig) -> Result<Created, Crea
         streams = ours;
     }
     let built = if config.exec { exec(builder, folder) } else { first(builder, config) };
-    let pid = built.map_err(|error| refusal(&error, &gate))?;
+    let pid = built.map_err(|error| in_runcs_words(refusal(&error, &gate), config))?;
     // Ours would keep the gate from ever ending.
     drop(theirs);
     if let Some(score) = own_oom_score {
@@ -73,7 +79,7 @@ pub(super) fn create(folder: &Path, config: &ShimConfig) -> Result<Created, Crea
         let _kept = fs::write("/proc/self/oom_score_adj", score);
     }
 
-    let finished = finish(config, console.as_ref());
+    let finished = finish(config, console.as_ref(), pid);
     match finished {
         Ok(terminal) => {
             let streams = terminal.unwrap_or(streams);
@@ -89,6 +95,7 @@ pub(super) fn create(folder: &Path, config: &ShimConfig) -> Result<Created, Crea
 fn finish(
     config: &ShimConfig,
     console: Option<&std::os::unix::net::UnixListener>,
+    pid: Pid,
 ) -> Result<Option<Streams>, CreateError> {
     let streams = match console {
         Some(listener) => {
@@ -102,6 +109,7 @@ fn finish(
     if config.exec {
         return Ok(streams);
     }
+    propagation::apply(&config.bundle, pid).map_err(CreateError::Propagation)?;
     let cgroup = Cgroup::at(&config.cgroup);
     if let Some(folder) = cgroup.unified() {
         device_filter::attach(&folder, &config.devices).map_err(CreateError::Devices)?;
@@ -144,6 +152,25 @@ fn refusal(error: &LibcontainerError, gate: &Gate) -> CreateError {
         text.push_str(first);
     }
     CreateError::Refused(text)
+}
+
+/// What users get wrong often enough for scripts to look at the sentence.
+fn in_runcs_words(error: CreateError, config: &ShimConfig) -> CreateError {
+    let reason = match &error {
+        CreateError::Refused(text) if text.contains("failed to chdir e=ENOENT") => {
+            "no such file or directory"
+        }
+        CreateError::Refused(text) if text.contains("failed to chdir e=ENOTDIR") => "not a directory",
+        CreateError::Refused(text) if text.contains("failed to chdir e=EACCES") => "permission denied",
+        _ => return error,
+    };
+    let cwd = if config.exec {
+        fs::read(PROCESS_FILE).ok().and_then(|json| serde_json::from_slice::<Process>(&json).ok())
+    } else {
+        Spec::load(config.bundle.join(SPEC_FILE)).ok().and_then(|spec| spec.process().clone())
+    };
+    let cwd = cwd.map(|process| process.cwd().display().to_string()).unwrap_or_default();
+    CreateError::Refused(format!("chdir to cwd ({cwd:?}) set in config.json failed: {reason}"))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

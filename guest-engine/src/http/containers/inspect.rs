@@ -40,6 +40,11 @@ pub(super) async fn sizes(app: &AppState, snapshot: &Snapshot) -> Result<(u64, u
     Ok((own, own + image))
 }
 
+/// Empty when it has been removed.
+pub(super) fn network_id(app: &AppState, name: &str) -> String {
+    app.engine.networks.find(name).map_or_else(|_| String::new(), |found| found.definition.id.clone())
+}
+
 fn to_json(app: &AppState, snapshot: &Snapshot) -> Value {
     let record = &snapshot.record;
     let mut command = record.command();
@@ -61,7 +66,7 @@ fn to_json(app: &AppState, snapshot: &Snapshot) -> Value {
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": snapshot.log_path(),
+        "LogPath": record.state.started_at.map(|_| snapshot.log_path()).unwrap_or_default(),
         "Name": format!("/{}", record.name),
         "RestartCount": record.restarts,
         "Driver": "overlay2",
@@ -71,9 +76,9 @@ fn to_json(app: &AppState, snapshot: &Snapshot) -> Value {
         "AppArmorProfile": "",
         "ExecIDs": execs,
         "HostConfig": wire::host_config(record),
-        "GraphDriver": { "Name": "overlay2", "Data": {} },
+        "GraphDriver": { "Name": "overlay2", "Data": app.engine.containers.folders(record) },
         "Mounts": wire::mounts(record, |name| volume_path(app, name)),
         "Config": wire::config(record),
-        "NetworkSettings": network_wire::network_settings(record),
+        "NetworkSettings": network_wire::network_settings(record, |name| network_id(app, name)),
     })
 }

@@ -183,6 +183,7 @@ pub(super) async fn update(
         ..HostConfig::default()
     };
     let warnings = app.engine.containers.update(&id, limits, policy).await?;
+    let warnings = if warnings.is_empty() { Value::Null } else { json!(warnings) };
     Ok(Json(json!({ "Warnings": warnings })))
 }
 
@@ -192,9 +193,12 @@ pub(super) async fn remove(
     query: Query,
 ) -> Result<StatusCode> {
     if query.flag("link") {
-        return Err(ApiError::not_implemented(
-            "Removing a link between containers is not supported by this engine",
-        ));
+        // A link that was made with the container goes with it; its own name is all that is left to ask for.
+        app.engine.containers.inspect(&id)?;
+        return Err(engine::EngineError::system(
+            "Conflict, cannot remove the default link name of the container",
+        )
+        .into());
     }
     app.engine.containers.remove(&id, query.flag("force"), query.flag("v")).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,7 +1,7 @@
 //! GET /containers/json.
 
 use super::{
-    inspect::{sizes, volume_path},
+    inspect::{network_id, sizes, volume_path},
     network_wire, wire,
 };
 use crate::http::{error::Result, filters::Filters, query::Query, state::AppState};
@@ -68,7 +68,7 @@ pub(in crate::http) fn to_json(app: &AppState, listed: &Listed) -> Value {
         "State": record.state.status.as_str(),
         "Status": listed.status,
         "HostConfig": { "NetworkMode": record.host.network_mode.as_deref().unwrap_or("bridge") },
-        "NetworkSettings": { "Networks": network_wire::networks(record) },
+        "NetworkSettings": { "Networks": network_wire::networks(record, |name| network_id(app, name)) },
         // dockerd gives the path only where there is no name.
         "Mounts": wire::mounts(record, |name| volume_path(app, name)),
     })

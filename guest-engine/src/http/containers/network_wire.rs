@@ -9,10 +9,15 @@ use engine::{
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// `NetworkSettings.Networks`: the container's networks by name.
-pub(super) fn networks(record: &Record) -> Value {
+/// `NetworkSettings.Networks`: the container's networks by name. One that has been started before keeps
+/// their ids while it is stopped: compose compares them.
+pub(super) fn networks(record: &Record, id_of: impl Fn(&str) -> String) -> Value {
     let one = |(name, wish): (&String, &EndpointSettings)| {
-        (name.clone(), endpoint(record, record.attached.get(name), Some(wish)))
+        let mut shown = endpoint(record, record.attached.get(name), Some(wish));
+        if !record.attached.contains_key(name) && record.state.started_at.is_some() {
+            shown["NetworkID"] = json!(id_of(name));
+        }
+        (name.clone(), shown)
     };
     Value::Object(record.endpoints.iter().map(one).collect())
 }
@@ -29,7 +34,7 @@ fn endpoint(record: &Record, endpoint: Option<&Endpoint>, asked: Option<&Endpoin
         "Links": asked.and_then(|a| a.links.as_ref()),
         "Aliases": asked.and_then(|a| a.aliases.as_ref()),
         "DriverOpts": asked.and_then(|a| a.driver_opts.as_ref()),
-        "MacAddress": text(endpoint.map(|e| e.mac.clone())),
+        "MacAddress": text(endpoint.map(|e| e.mac.clone()).or_else(|| asked.and_then(|a| a.mac_address.clone()))),
         "NetworkID": text(endpoint.map(|e| e.network_id.clone())),
         "EndpointID": text(endpoint.map(|e| e.endpoint_id.clone())),
         "Gateway": text(endpoint.and_then(|e| e.gateway).map(|a| a.to_string())),
@@ -43,8 +48,8 @@ fn endpoint(record: &Record, endpoint: Option<&Endpoint>, asked: Option<&Endpoin
 }
 
 /// `NetworkSettings` of inspect, with the fields of the default bridge at its top as before API 1.52.
-pub(super) fn network_settings(record: &Record) -> Value {
-    let networks = networks(record);
+pub(super) fn network_settings(record: &Record, id_of: impl Fn(&str) -> String) -> Value {
+    let networks = networks(record, id_of);
     let on_bridge = networks.get("bridge").cloned().unwrap_or_else(|| endpoint(record, None, None));
     let runs = record.state.status.has_process();
     let sandboxed = runs && !record.attached.is_empty();

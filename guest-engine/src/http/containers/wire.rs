@@ -30,21 +30,67 @@ pub(super) fn unix(moment: SystemTime) -> i64 {
 pub(super) fn host_config(record: &Record) -> Value {
     let absent = json!({
         "Binds": null, "ContainerIDFile": "", "LogConfig": { "Type": "json-file", "Config": {} },
-        "NetworkMode": "bridge", "PortBindings": {}, "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "NetworkMode": "bridge", "PortBindings": null, "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
         "AutoRemove": false, "VolumeDriver": "", "VolumesFrom": null, "ConsoleSize": [0, 0], "CapAdd": null,
-        "CapDrop": null, "CgroupnsMode": "private", "Dns": [], "DnsOptions": [], "DnsSearch": [],
+        "CapDrop": null, "CgroupnsMode": "private", "Dns": null, "DnsOptions": null, "DnsSearch": null,
         "ExtraHosts": null, "GroupAdd": null, "IpcMode": "private", "Cgroup": "", "Links": null,
         "OomScoreAdj": 0, "PidMode": "", "Privileged": false, "PublishAllPorts": false,
         "ReadonlyRootfs": false, "SecurityOpt": null, "UTSMode": "", "UsernsMode": "", "ShmSize": 67_108_864,
         "Runtime": "runc", "Isolation": "", "CpuShares": 0, "Memory": 0, "NanoCpus": 0, "CgroupParent": "",
-        "BlkioWeight": 0, "BlkioWeightDevice": [], "BlkioDeviceReadBps": [], "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [], "BlkioDeviceWriteIOps": [], "CpuPeriod": 0, "CpuQuota": 0,
-        "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpusetCpus": "", "CpusetMems": "", "Devices": [],
+        "BlkioWeight": 0, "BlkioWeightDevice": null, "BlkioDeviceReadBps": null, "BlkioDeviceWriteBps": null,
+        "BlkioDeviceReadIOps": null, "BlkioDeviceWriteIOps": null, "CpuPeriod": 0, "CpuQuota": 0,
+        "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpusetCpus": "", "CpusetMems": "", "Devices": null,
         "DeviceCgroupRules": null, "DeviceRequests": null, "MemoryReservation": 0, "MemorySwap": 0,
         "MemorySwappiness": null, "OomKillDisable": null, "PidsLimit": null, "Ulimits": null, "CpuCount": 0,
         "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0, "MaskedPaths": null, "ReadonlyPaths": null,
     });
-    completed(&record.host, absent)
+    let mut host = completed(&record.host, absent);
+    for bindings in host["PortBindings"].as_object_mut().into_iter().flat_map(|ports| ports.values_mut()) {
+        for binding in bindings.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            for key in ["HostIp", "HostPort"] {
+                binding.entry(key).or_insert_with(|| json!(""));
+            }
+        }
+    }
+    let own = &record.host;
+    let of_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    if host["SecurityOpt"].is_null()
+        && (own.privileged.unwrap_or(false) || of_host(&own.pid_mode) || of_host(&own.ipc_mode))
+    {
+        host["SecurityOpt"] = json!(["label=disable"]);
+    }
+    let link = |link: &String| match link.split_once(':') {
+        _ if link.starts_with('/') => link.clone(),
+        Some((name, alias)) => format!("/{name}:/{}/{alias}", record.name),
+        None => format!("/{link}:/{}/{link}", record.name),
+    };
+    if let Some(links) = own.links.as_ref().filter(|links| !links.is_empty()) {
+        host["Links"] = links.iter().map(link).collect();
+    }
+    if let Some(host) = host.as_object_mut() {
+        host.retain(|key, value| key != "StorageOpt" || *value != json!({}));
+    }
+    if let Some(mounts) = host.get_mut("Mounts") {
+        without_empty(mounts);
+    }
+    host
+}
+
+/// Go leaves out of `Mounts` what has not been said; the structures that hold it stay.
+fn without_empty(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(without_empty),
+        Value::Object(fields) => {
+            fields.retain(|key, value| match value {
+                Value::Object(map) => !map.is_empty() || !matches!(key.as_str(), "Options" | "Labels"),
+                other => {
+                    *other != json!("") && *other != json!(0) && *other != json!(false) && !other.is_null()
+                }
+            });
+            fields.values_mut().for_each(without_empty);
+        }
+        _ => {}
+    }
 }
 
 /// `Config`, complete.
@@ -57,10 +103,15 @@ pub(super) fn config(record: &Record) -> Value {
     let mut config = completed(&record.config, absent);
     config["Hostname"] = json!(record.hostname());
     // Go leaves an empty set out, or null.
-    if config["ExposedPorts"] == json!({})
-        && let Some(config) = config.as_object_mut()
-    {
-        config.remove("ExposedPorts");
+    if let Some(config) = config.as_object_mut() {
+        config.retain(|key, value| match key.as_str() {
+            "ExposedPorts" => *value != json!({}),
+            "NetworkDisabled" => *value == json!(true),
+            _ => true,
+        });
+    }
+    if let Some(check) = config.get_mut("Healthcheck").and_then(Value::as_object_mut) {
+        check.retain(|key, value| key != "Test" || *value != json!([]));
     }
     if config["Volumes"] == json!({}) {
         config["Volumes"] = Value::Null;

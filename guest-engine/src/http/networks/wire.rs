@@ -26,7 +26,7 @@ pub(super) fn network(network: &NetworkView, with_members: bool) -> Value {
         "IPAM": {
             "Driver": "default",
             "Options": if predefined { Value::Null } else { json!(ipam_options.cloned().unwrap_or_default()) },
-            "Config": definition.plans.iter().map(plan).collect::<Vec<_>>(),
+            "Config": if definition.plans.is_empty() { Value::Null } else { definition.plans.iter().map(plan).collect() },
         },
         "Internal": definition.internal,
         "Attachable": definition.attachable,

@@ -14,7 +14,9 @@ pub(super) async fn disk_usage(State(app): State<AppState>, query: Query) -> Res
         return Err(crate::http::error::ApiError::bad_request(format!("unknown object type: {unknown}")));
     }
     let wanted = |kind: &str| asked.is_empty() || asked.contains(&kind);
-    let mut usage = Map::new();
+    let mut usage = Map::from_iter([("LayersSize".to_owned(), json!(0))]);
+    usage
+        .extend(["Images", "Containers", "Volumes", "BuildCache"].map(|kind| (kind.to_owned(), Value::Null)));
     if wanted("image") {
         let images = app.engine.images.list(&ImageFilters::default()).await?;
         usage.insert("LayersSize".to_owned(), json!(app.engine.images.disk_usage().await?));

@@ -28,7 +28,7 @@ pub(super) async fn info(State(state): State<AppState>) -> Json<Value> {
         ],
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
             "Authorization": null,
             "Log": engine::container::logs::driver::NAMES,
         },

@@ -40,20 +40,6 @@ pub(crate) fn all(record: &Record, around: &Surroundings<'_>) -> Result<Vec<Moun
     Ok(all)
 }
 
-/// What the container's root exchanges with the host. The OCI runtime gives every bind this propagation and
-/// adds only sharing by itself, so the strongest that any of them asks for counts for all.
-pub(crate) fn root_propagation(record: &Record) -> &'static str {
-    let asked = |word: &str| {
-        let is = |mount: &MountSpec| matches!(&mount.kind, MountKind::Bind(bind) if bind.propagation.ends_with(word));
-        record.mounts.iter().any(is)
-    };
-    match () {
-        () if asked("shared") => "shared",
-        () if asked("slave") => "slave",
-        () => "private",
-    }
-}
-
 fn requested(spec: &MountSpec, around: &Surroundings<'_>) -> Result<Mount> {
     let (recursive, writable_below, propagation) = match &spec.kind {
         MountKind::Bind(bind) => (bind.recursive, bind.writable_below, bind.propagation.as_str()),
@@ -185,17 +171,5 @@ mod tests {
         let sys = |mounts: Vec<String>| mounts.into_iter().find(|m| m.starts_with("/sys ")).unwrap();
         assert!(sys(mounted(|_| ())).ends_with(",ro"));
         assert!(sys(mounted(|r| r.host.privileged = Some(true))).ends_with(",rw"));
-    }
-
-    #[test]
-    fn sharing_reaches_the_root() {
-        let mut record = record("web");
-        assert_eq!(root_propagation(&record), "private");
-        record.host.binds = Some(vec!["/a:/a:rslave".into(), "/b:/b".into()]);
-        record.mounts = mounts::requested(&record.host).unwrap();
-        assert_eq!(root_propagation(&record), "slave");
-        record.host.binds = Some(vec!["/a:/a:rslave".into(), "/b:/b:rshared".into()]);
-        record.mounts = mounts::requested(&record.host).unwrap();
-        assert_eq!(root_propagation(&record), "shared");
     }
 }

@@ -7,7 +7,8 @@ use crate::error::{EngineError, Result};
 pub(crate) struct ResolvedUser {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups, sorted.
+    /// Supplementary groups, sorted; the primary one is among them, or giving it up would take rights away
+    /// that files deny to the group.
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -53,8 +54,11 @@ pub(crate) fn resolve(user: &str, add_groups: &[String], files: UserFiles<'_>) -
         find_group(group, files.group)?
     };
     for group in add_groups {
-        groups.push(find_group(group, files.group)?);
+        // dockerd has its own word for these.
+        let missing = |error: EngineError| EngineError::invalid(error.to_string().replacen('u', "U", 1));
+        groups.push(find_group(group, files.group).map_err(missing)?);
     }
+    groups.push(gid);
     groups.sort_unstable();
     groups.dedup();
     let home = account.map(|account| account.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
@@ -106,13 +110,13 @@ mod tests {
     #[test]
     fn names_and_numbers() {
         for (user, uid, gid, groups, home) in [
-            ("", 0, 0, &[10][..], "/root"),
-            ("app", 1000, 1001, &[10, 29], "/home/app"),
-            ("1000", 1000, 1001, &[10, 29], "/home/app"),
-            ("app:wheel", 1000, 10, &[], "/home/app"),
-            ("app:77", 1000, 77, &[], "/home/app"),
-            ("4711", 4711, 0, &[], "/"),
-            ("4711:4712", 4711, 4712, &[], "/"),
+            ("", 0, 0, &[0, 10][..], "/root"),
+            ("app", 1000, 1001, &[10, 29, 1001], "/home/app"),
+            ("1000", 1000, 1001, &[10, 29, 1001], "/home/app"),
+            ("app:wheel", 1000, 10, &[10], "/home/app"),
+            ("app:77", 1000, 77, &[77], "/home/app"),
+            ("4711", 4711, 0, &[0], "/"),
+            ("4711:4712", 4711, 4712, &[4712], "/"),
         ] {
             let expected = ResolvedUser { uid, gid, groups: groups.to_vec(), home: home.into() };
             assert_eq!(resolve(user, &[], FILES).unwrap(), expected, "{user}");
@@ -121,7 +125,7 @@ mod tests {
             resolve("", &["audio".into(), "5".into()], UserFiles { group: FILES.group, passwd: "" })
                 .unwrap()
                 .groups,
-            [5, 29]
+            [0, 5, 29]
         );
     }
 

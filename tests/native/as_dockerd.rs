@@ -1,0 +1,151 @@
+//! Answers compared with those of dockerd 26.1.5 on this kernel, where a script or a tool may look.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tests::{NativeEngine, request::request};
+
+fn json_of(engine: &NativeEngine, head: &str, body: &str) -> Result<Value> {
+    let (status, answer) = request(engine, head, body)?;
+    assert!((200..300).contains(&status), "{head}: {status} {answer}");
+    Ok(serde_json::from_str(&answer)?)
+}
+
+#[test]
+fn inspect_has_dockerds_defaults() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let body = r#"{"Image":"busybox","Cmd":["sleep","1000"],"WorkingDir":"/w//x/","NetworkDisabled":true,
+        "Healthcheck":{"Test":[]},"HostConfig":{"PidsLimit":-1,"MemorySwappiness":-1,"StorageOpt":{},
+        "RestartPolicy":{"Name":""},"Privileged":true,"PortBindings":{"80/tcp":[{}]},
+        "Mounts":[{"Type":"volume","Source":"vol","Target":"/v","ReadOnly":false,"VolumeOptions":{"Labels":{}}}]}}"#;
+    json_of(&engine, "POST /containers/create?name=box", body)?;
+    let seen = json_of(&engine, "GET /containers/box/json", "")?;
+    let (config, host) = (&seen["Config"], &seen["HostConfig"]);
+    assert_eq!(config["WorkingDir"], "/w/x");
+    assert_eq!(config["Healthcheck"], json!({}));
+    assert_eq!(seen["LogPath"], "");
+    assert_eq!(seen["NetworkSettings"]["Networks"], json!({}));
+    for key in
+        ["PidsLimit", "MemorySwappiness", "Dns", "DnsOptions", "DnsSearch", "Devices", "BlkioDeviceReadBps"]
+    {
+        assert_eq!(host[key], Value::Null, "{key}");
+    }
+    assert_eq!(host["RestartPolicy"], json!({ "Name": "no", "MaximumRetryCount": 0 }));
+    assert_eq!(host["SecurityOpt"], json!(["label=disable"]));
+    assert_eq!(host["PortBindings"], json!({ "80/tcp": [{ "HostIp": "", "HostPort": "" }] }));
+    assert_eq!(
+        host["Mounts"],
+        json!([{ "Type": "volume", "Source": "vol", "Target": "/v", "VolumeOptions": {} }])
+    );
+    assert!(host.get("StorageOpt").is_none());
+    engine.docker(&["start", "box"])?.ok()?;
+    let seen = json_of(&engine, "GET /containers/box/json", "")?;
+    assert!(seen["LogPath"].as_str().is_some_and(|path| path.ends_with("-json.log")));
+    let merged = seen["GraphDriver"]["Data"]["MergedDir"].as_str().unwrap_or_default().to_owned();
+    assert!(std::path::Path::new(&merged).join("bin/busybox").exists(), "{merged}");
+    assert_eq!(engine.docker(&["exec", "box", "ls", "/sys/class/net"])?.ok()?, "lo");
+    Ok(())
+}
+
+#[test]
+fn a_stopped_container_keeps_the_ids_of_its_networks() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let id = engine.docker(&["network", "create", "one"])?.ok()?;
+    engine
+        .docker(&["run", "--name", "box", "--network", "one", "--network-alias", "al", "busybox", "true"])?
+        .ok()?;
+    let seen = engine.docker(&["inspect", "-f", "{{json .NetworkSettings.Networks.one}}", "box"])?.ok()?;
+    let seen: Value = serde_json::from_str(&seen)?;
+    assert_eq!((&seen["NetworkID"], &seen["IPAddress"]), (&json!(id), &json!("")));
+    engine.docker(&["create", "--name", "linked", "--link", "box:alias", "busybox"])?.ok()?;
+    let links = engine.docker(&["inspect", "-f", "{{json .HostConfig.Links}}", "linked"])?.ok()?;
+    assert_eq!(links, r#"["/box:/linked/alias"]"#);
+    engine.docker(&["create", "--name", "mac", "--mac-address", "02:42:ac:11:00:99", "busybox"])?.ok()?;
+    let mac =
+        engine.docker(&["inspect", "-f", "{{.NetworkSettings.Networks.bridge.MacAddress}}", "mac"])?.ok()?;
+    assert_eq!(mac, "02:42:ac:11:00:99");
+    Ok(())
+}
+
+#[test]
+fn processes_start_as_under_runc() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let run = |args: &[&str]| engine.docker(&[&["run", "--rm"], args].concat());
+    assert_eq!(run(&["-w", "/a/b/c", "busybox", "pwd"])?.ok()?, "/a/b/c", "made where it is missing");
+    assert_eq!(run(&["-w", "/v/x", "-v", "vol:/v", "-u", "7", "busybox", "pwd"])?.ok()?, "/v/x");
+    assert_eq!(run(&["-v", "vol:/v", "busybox", "ls", "/v"])?.ok()?, "x");
+    let groups = ["--group-add", "10", "--user", "1:2", "busybox", "id", "-G"];
+    assert_eq!(run(&groups)?.ok()?, "2 10", "the primary group is among them");
+    let refused = run(&["busybox", "/etc"])?.fails(126)?;
+    assert!(refused.contains("exec: \"/etc\": is a directory: unknown: permission denied"), "{refused}");
+    run(&["busybox", "nosuch"])?.fails(127)?;
+    engine.docker(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?.ok()?;
+    for command in [&["nosuch"][..], &["/etc"]] {
+        engine.docker(&[&["exec", "box"], command].concat())?.fails(126)?;
+    }
+    engine.docker(&["exec", "-u", "nosuch", "box", "true"])?.fails(126)?;
+    engine.docker(&["exec", "box", "sh", "-c", "exit 3"])?.fails(3)?;
+    Ok(())
+}
+
+#[test]
+fn events_come_in_dockerds_order() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine.docker(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?.ok()?;
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    engine.docker(&["exec", "box", "nosuch"])?.fails(126)?;
+    engine.docker(&["top", "box"])?.ok()?;
+    request(&engine, "POST /containers/box/resize?h=20&w=30", "")?;
+    engine.docker(&["commit", "box", "made:1"])?.ok()?;
+    engine.docker(&["network", "create", "one"])?.ok()?;
+    engine.docker(&["stop", "-t", "0", "box"])?.ok()?;
+    engine.docker(&["network", "connect", "one", "box"])?.ok()?;
+    engine.docker(&["network", "disconnect", "one", "box"])?.ok()?;
+    engine.docker(&["container", "prune", "-f"])?.ok()?;
+    let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    let format = "{{.Type}} {{.Action}}";
+    let (since, until) = (format!("{since:.6}"), format!("{until:.6}"));
+    let seen = engine.docker(&["events", "--since", &since, "--until", &until, "--format", format])?.ok()?;
+    let expected = [
+        "container exec_create: nosuch ",
+        "container exec_start: nosuch ",
+        "container top",
+        "container resize",
+        "container pause",
+        "image tag",
+        "container commit",
+        "container unpause",
+        "network create",
+        "container kill",
+        "container kill",
+        "network disconnect",
+        "network disconnect",
+        "container destroy",
+        "container prune",
+    ];
+    // Which of these two is first is open, with dockerd as well.
+    let ends = |line: &&str| !matches!(*line, "container die" | "container stop");
+    assert_eq!(seen.lines().filter(ends).collect::<Vec<_>>(), expected);
+    Ok(())
+}
+
+#[test]
+fn filters_of_ps_and_images_mean_what_they_mean_to_dockerd() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine
+        .docker(&["run", "-d", "--name", "box", "-p", "127.0.0.1:18081:80", "busybox", "sleep", "1000"])?
+        .ok()?;
+    let names =
+        |filter: &str| engine.docker(&["ps", "-a", "--format", "{{.Names}}", "--filter", filter])?.ok();
+    assert_eq!(
+        (names("publish=18081")?, names("publish=80")?),
+        ("box".into(), String::new()),
+        "the host's port"
+    );
+    assert_eq!((names("expose=80")?, names("isolation=x")?), ("box".into(), "box".into()));
+    assert_eq!(names("name=(")?, "");
+    engine.docker(&["tag", "busybox", "repo/image:1"])?.ok()?;
+    let images = ["image", "ls", "--format", "{{.Tag}}", "--filter"];
+    assert_eq!(engine.docker(&[&images[..], &["reference=repo/image:[12]"]].concat())?.ok()?, "1");
+    assert_eq!(engine.docker(&[&images[..], &["reference=repo/image:[^12]"]].concat())?.ok()?, "");
+    Ok(())
+}
