@@ -189,7 +189,7 @@ fn class(pattern: &str) -> Option<(Class, &str)> {
         '-' => None,
         c => Some(c),
     };
-    while !(rest.as_str().starts_with(']') && !ranges.is_empty()) {
+    while !rest.as_str().starts_with(']') || ranges.is_empty() {
         let first = next(&mut rest)?;
         let last = match rest.as_str().strip_prefix('-') {
             Some(behind) => {
