@@ -65,7 +65,7 @@ fn binds_and_mounts_are_mounted_below_the_root_or_refused() {
                 ),
                 ..HostConfig::default()
             },
-            HostConfig { tmpfs: Some([(target.clone(), bind.clone())].into()), ..HostConfig::default() },
+            HostConfig { tmpfs: Some([(target, bind)].into()), ..HostConfig::default() },
         ] {
             for mount in mounts::requested(&host).unwrap_or_default() {
                 prop_assert!(mount.destination.starts_with('/') && mount.destination != "/");
