@@ -2,7 +2,7 @@
 
 use crate::{
     native_peer::{self, NativePeer},
-    sample::{Sample, out},
+    sample::Sample,
 };
 use anyhow::{Context, Result, ensure};
 use std::{process::Stdio, time::Instant};
