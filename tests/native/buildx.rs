@@ -13,17 +13,17 @@ use tests::{
 };
 
 /// An engine, and a client that has buildx.
-struct Builds {
-    engine: NativeEngine,
+pub(crate) struct Builds {
+    pub(crate) engine: NativeEngine,
     /// The client's configuration.
     config: TempDir,
 }
 
 /// Files of a build.
-struct Context(TempDir);
+pub(crate) struct Context(TempDir);
 
 impl Builds {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let config = TempDir::new()?;
         let plugins = artifacts::buildx()?;
         let plugins = plugins.parent().context("buildx lies in a folder")?;
@@ -32,18 +32,18 @@ impl Builds {
         Ok(Self { engine: NativeEngine::with_busybox()?, config })
     }
 
-    fn command(&self, args: &[&str]) -> Result<Command> {
+    pub(crate) fn command(&self, args: &[&str]) -> Result<Command> {
         let mut command = host::docker(&self.engine.url(), args)?;
         command.env("DOCKER_CONFIG", self.config.path()).env("BUILDX_CONFIG", self.config.path());
         Ok(command)
     }
 
-    fn docker(&self, args: &[&str]) -> Result<Run> {
+    pub(crate) fn docker(&self, args: &[&str]) -> Result<Run> {
         run(&mut self.command(args)?)
     }
 
     /// `docker build ARGS… CONTEXT` with everything printed.
-    fn build(&self, context: &Context, args: &[&str]) -> Result<Run> {
+    pub(crate) fn build(&self, context: &Context, args: &[&str]) -> Result<Run> {
         let mut all = vec!["build", "--progress=plain"];
         all.extend(args);
         let folder = context.0.path().to_string_lossy().into_owned();
@@ -52,7 +52,7 @@ impl Builds {
     }
 
     /// What a build leaves at `/out`.
-    fn out(&self, context: &Context, args: &[&str]) -> Result<String> {
+    pub(crate) fn out(&self, context: &Context, args: &[&str]) -> Result<String> {
         let folder = TempDir::new()?;
         let output = format!("type=local,dest={}", folder.path().display());
         let mut all = args.to_vec();
@@ -63,7 +63,7 @@ impl Builds {
 }
 
 impl Context {
-    fn new(files: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Result<Self> {
         let folder = TempDir::new()?;
         for (path, content) in files {
             let path = folder.path().join(path);
@@ -73,7 +73,7 @@ impl Context {
         Ok(Self(folder))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }

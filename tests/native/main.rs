@@ -20,6 +20,7 @@ mod ports;
 mod pull_faults;
 mod refusals;
 mod registry;
+mod remote_builds;
 mod security;
 mod stdio;
 mod system;

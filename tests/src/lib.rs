@@ -12,6 +12,7 @@ pub mod real_registry;
 pub mod request;
 pub mod run;
 pub mod test_cloud;
+pub mod web;
 
 pub use engine::NativeEngine;
 pub use fake_registry::FakeRegistry;
@@ -19,3 +20,4 @@ pub use host::Host;
 pub use network::Network;
 pub use real_registry::RealRegistry;
 pub use run::{Run, command};
+pub use web::Web;

@@ -17,6 +17,7 @@ mod classic;
 mod commit;
 mod context;
 pub(crate) mod dockerfile;
+mod elsewhere;
 mod expand;
 mod front;
 pub(crate) mod ignore;
@@ -26,6 +27,7 @@ mod mount;
 mod owner;
 mod placing;
 mod plan;
+mod remote;
 mod run;
 mod run_config;
 mod stage;
@@ -102,6 +104,7 @@ pub struct Builder {
     source: OnceLock<Arc<dyn ImageSource>>,
     mirrors: buildkit::Mirrors,
     caches: buildkit::Caches,
+    fetcher: remote::Fetcher,
 }
 
 impl Builder {
@@ -124,7 +127,8 @@ impl Builder {
         }
         let mirrors = buildkit::Mirrors::new(root.join("contexts"));
         let caches = buildkit::Caches::new(data_root.join("build-caches"));
-        Self { images, containers, layers, root, secrets, source: OnceLock::new(), mirrors, caches }
+        let fetcher = remote::Fetcher::new();
+        Self { images, containers, layers, root, secrets, source: OnceLock::new(), mirrors, caches, fetcher }
     }
 
     /// Says where missing images come from; once.

@@ -31,7 +31,7 @@ pub(crate) use download::Download;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use failure::Failure;
 pub(crate) use manifest::{Document, Fetched, choose, media_types};
-pub(crate) use session::{Access, Session};
+pub(crate) use session::{Access, Session, describe};
 
 use reqwest::Client;
 use std::{

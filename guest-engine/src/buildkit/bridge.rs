@@ -33,8 +33,12 @@ const ABILITIES: [&str; 8] = [
     "gateway.warnings",
 ];
 /// What clients look for before they ask for it by the attributes of a build.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 12] = [
     "source.image",
+    "source.http",
+    "source.http.checksum",
+    "source.git",
+    "source.git.subdir",
     "source.local",
     "source.local.unique",
     "source.local.sessionid",

@@ -38,17 +38,12 @@ pub(super) fn of(id: &str, attributes: &HashMap<String, String>) -> Result<Solve
             "a folder of a remote context is not supported by this engine",
         ));
     }
-    let upload = match text("context") {
-        "" => None,
-        url => match url.strip_prefix(UPLOADED) {
-            Some(path) => Some(path.to_owned()),
-            None => {
-                return Err(EngineError::not_implemented(format!(
-                    "{url}: this engine does not fetch build contexts; clone or download it and build the folder"
-                )));
-            }
-        },
-    };
+    let (mut upload, mut remote) = (None, None);
+    match (text("context"), text("context").strip_prefix(UPLOADED)) {
+        ("", _) => {}
+        (_, Some(path)) => upload = Some(path.to_owned()),
+        (url, None) => remote = Some(url.to_owned()),
+    }
     let mut build = BuildRequest {
         dockerfile: or("filename", "Dockerfile"),
         target: text("target").to_owned(),
@@ -78,6 +73,8 @@ pub(super) fn of(id: &str, attributes: &HashMap<String, String>) -> Result<Solve
         id: id.to_owned(),
         build,
         upload,
+        remote,
+        own_dockerfile: attributes.contains_key("dockerfilekey"),
         contexts,
         context_folder: or("contextkey", "context"),
         dockerfile_folder: or("dockerfilekey", "dockerfile"),
@@ -179,12 +176,13 @@ mod tests {
     fn what_is_not_done_is_said() {
         for pairs in [
             ("platform", "linux/amd64,linux/arm64"),
-            ("context", "https://github.com/x/y.git"),
             ("requestid", "frontend.outline"),
             ("force-network-mode", "mynet"),
         ] {
             assert!(request(&[pairs]).is_err(), "{pairs:?}");
         }
         assert_eq!(request(&[("context", "http://buildkit-session/a1")]).unwrap().upload.unwrap(), "/a1");
+        let elsewhere = request(&[("context", "https://h/x.git#main:d")]).unwrap();
+        assert_eq!(elsewhere.remote.as_deref(), Some("https://h/x.git#main:d"));
     }
 }

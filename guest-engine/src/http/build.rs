@@ -128,12 +128,6 @@ fn request(query: &Query) -> Result<BuildRequest> {
     if query.flag("squash") {
         return Err(ApiError::bad_request("squash is only supported with experimental mode"));
     }
-    if !query.text("remote").is_empty() {
-        return Err(ApiError::not_implemented(
-            "Building from a URL or a git repository is not supported by this engine yet; send the files as \
-             the context",
-        ));
-    }
     if !matches!(query.text("outputs"), "" | "[]" | "null") {
         return Err(ApiError::bad_request(
             "--output requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images \
@@ -146,6 +140,7 @@ fn request(query: &Query) -> Result<BuildRequest> {
         given => given,
     };
     Ok(BuildRequest {
+        remote: query.text("remote").to_owned(),
         dockerfile: dockerfile.to_owned(),
         tags: query.all("t").filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
         target: query.text("target").to_owned(),
@@ -220,7 +215,7 @@ mod tests {
         assert_eq!((built.host.memory, built.host.network_mode.as_deref()), (Some(64), Some("none")));
         assert!(built.remove && !built.force_remove && built.dockerfile == "Dockerfile");
         assert!(!request("rm=0").unwrap().remove);
-        assert!(request("remote=https%3A%2F%2Fx").is_err());
+        assert_eq!(request("remote=https%3A%2F%2Fx").unwrap().remote, "https://x");
         assert!(request("version=2").is_err());
     }
 

@@ -10,6 +10,7 @@ mod client;
 mod export;
 mod mirror;
 mod progress;
+mod remote;
 mod run;
 mod usage;
 
@@ -22,12 +23,12 @@ pub use progress::{Event, Vertex, VertexStatus, Watcher};
 pub use usage::{PruneRequest, Usage, moment_before};
 
 use super::{
-    BuildFailure, Builder,
+    BuildFailure, Builder, Workspace,
     arguments::Arguments,
-    context,
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
     plan::{Base, Plan},
+    remote::{GitToken, Remote},
     stage::{Build, BuildRequest, State},
     tree::Tree,
 };
@@ -43,6 +44,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use progress::{Task, Teller};
+use remote::git_token;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -65,6 +67,10 @@ pub struct SolveRequest {
     pub build: BuildRequest,
     /// An archive or Dockerfile to be fetched from the client's stdin, instead of its folder.
     pub upload: Option<String>,
+    /// The URL of a context that is not the client's.
+    pub remote: Option<String>,
+    /// The Dockerfile is the client's even so.
+    pub own_dockerfile: bool,
     /// `--build-context`: `docker-image://…` or `local:…` by name.
     pub contexts: BTreeMap<String, String>,
     /// What the client calls its folders.
@@ -142,7 +148,7 @@ impl Builder {
         cancel: CancellationToken,
     ) -> Result<State, SolveFailure> {
         let workspace = self.workspace().await?;
-        let definition = self.definition(request, client, teller, &workspace).await?;
+        let definition = self.definition(request, client, teller, &workspace, &cancel).await?;
         let located = |failure: BuildFailure| SolveFailure {
             failure,
             dockerfile: definition.dockerfile.clone(),
@@ -186,10 +192,13 @@ impl Builder {
         request: &SolveRequest,
         client: &dyn BuildClient,
         teller: &Teller,
-        workspace: &super::Workspace,
+        workspace: &Workspace,
+        cancel: &CancellationToken,
     ) -> Result<Definition> {
-        if let Some(path) = &request.upload {
-            return self.uploaded(request, client, teller, workspace, path).await;
+        if request.upload.is_some() || (request.remote.is_some() && !request.own_dockerfile) {
+            let taken = self.taken(request, client, teller, workspace, cancel).await?;
+            let dockerfile = taken.dockerfile;
+            return Ok(Definition { dockerfile, ignore: Vec::new(), uploaded: Some(Arc::new(taken.tree)) });
         }
         let name = super::tree::clean(&request.build.dockerfile);
         let own_ignore = format!("{name}.dockerignore");
@@ -214,6 +223,10 @@ impl Builder {
         });
         task.ended(&read);
         let (dockerfile, ignore) = read?;
+        if let Some(url) = &request.remote {
+            let tree = self.elsewhere(client, teller, workspace, cancel, url).await?;
+            return Ok(Definition { dockerfile, ignore: Vec::new(), uploaded: Some(tree) });
+        }
         if dockerfile.trim().is_empty() {
             return Err(EngineError::invalid(format!(
                 "the Dockerfile ({}) cannot be empty",
@@ -240,30 +253,6 @@ impl Builder {
         };
         task.ended(&ignore);
         Ok(Definition { dockerfile, ignore: patterns(&ignore?), uploaded: None })
-    }
-
-    async fn uploaded(
-        &self,
-        request: &SolveRequest,
-        client: &dyn BuildClient,
-        teller: &Teller,
-        workspace: &super::Workspace,
-        path: &str,
-    ) -> Result<Definition> {
-        let task = teller.begin("[internal] load remote build context");
-        let taken = async {
-            let stream = client.upload(path).await?;
-            let spool = workspace.0.join("upload");
-            context::take(stream, spool, request.build.dockerfile.clone()).await
-        }
-        .await;
-        task.ended(&taken);
-        let taken = taken?;
-        Ok(Definition {
-            dockerfile: taken.dockerfile,
-            ignore: Vec::new(),
-            uploaded: Some(Arc::new(taken.tree)),
-        })
     }
 }
 
@@ -389,13 +378,14 @@ impl Door<'_> {
             (Some(name), _) => format!("{name} "),
             (None, _) => format!("stage-{} ", step.stage),
         };
+        let text = uniform(&step.text);
         if step.trigger.is_some() {
-            return Some(format!("[{name}ONBUILD] {}", step.text));
+            return Some(format!("[{name}ONBUILD] {text}"));
         }
         let (number, total) = build.plan.place(step.stage, step.index)?;
         let text = match (&stage.base, step.index) {
             (Base::Image(image), 0) => format!("FROM {}", full_name(image)),
-            _ => step.text.clone(),
+            _ => text,
         };
         Some(format!("[{name}{number}/{total}] {text}"))
     }
@@ -486,8 +476,9 @@ impl Front for Door<'_> {
         Ok(())
     }
 
-    async fn note(&self, _step: &Step, _text: String) -> Result<(), BuildFailure> {
-        Ok(())
+    async fn note(&self, build: &Build<'_>, step: &Step, _text: String) -> Result<(), BuildFailure> {
+        // What the image wants to have done comes after it.
+        self.end(build, step, &State::default(), None).await
     }
 
     async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool> {
@@ -509,6 +500,9 @@ impl Front for Door<'_> {
         key: StepKey,
         made: Made,
     ) -> Result<(), BuildFailure> {
+        if key.created_by.is_empty() {
+            return Ok(());
+        }
         if key.content.is_empty() {
             state.history.push(HistoryEntry {
                 created_by: Some(key.created_by),
@@ -566,11 +560,22 @@ impl Front for Door<'_> {
         if let Some(folder) = source.strip_prefix("local:") {
             return Ok(Some(Named::Files(self.files_called(build, name, folder).await?)));
         }
+        if let Ok(Some(_)) = Remote::of(source) {
+            return Ok(Some(Named::Files(self.files_at(build, name, source).await?)));
+        }
         Err(EngineError::not_implemented(format!(
-            "the build context {name}={source} is not supported by this engine: folders of the client and \
-             docker-image:// are"
+            "the build context {name}={source} is not supported by this engine: folders of the client, \
+             docker-image://, archives and git repositories by their URLs are"
         ))
         .into())
+    }
+
+    async fn git_token(&self, host: &str) -> Result<Option<GitToken>> {
+        git_token(self.client, host).await
+    }
+
+    fn is_lenient(&self) -> bool {
+        true
     }
 
     fn trouble(&self, trouble: Trouble<'_>) -> EngineError {
@@ -578,6 +583,11 @@ impl Front for Door<'_> {
             Trouble::Exit { words, code } => {
                 format!("process {:?} did not complete successfully: exit code: {code}", words.join(" "))
             }
+            Trouble::NoStage { from, itself: true } => {
+                format!("circular dependency detected on stage: stage-{from}")
+            }
+            Trouble::NoStage { from, .. } => format!("invalid stage index {from}"),
+            Trouble::NoDownload { error } => format!("failed to load cache key: {error}"),
             Trouble::NoSource { path, .. } => format!(
                 "failed to compute cache key: failed to calculate checksum of ref {}: {:?}: not found",
                 self.request.id,
@@ -589,6 +599,12 @@ impl Front for Door<'_> {
     fn cancel(&self) -> &CancellationToken {
         &self.cancel
     }
+}
+
+/// With its keyword in capitals.
+fn uniform(text: &str) -> String {
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    format!("{}{}", text[..end].to_ascii_uppercase(), &text[end..])
 }
 
 /// Puts a step on the stage.

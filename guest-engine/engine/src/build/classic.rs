@@ -3,13 +3,14 @@
 //! a container like any other.
 
 use super::{
-    BuildFailure, Builder, Progress,
+    BuildFailure, Builder, Progress, Workspace,
     arguments::Arguments,
-    context,
+    context::{self, Context},
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
     instruction::{Command, Instruction, Transfer},
     plan::Plan,
+    remote::{GitToken, Remote},
     stage::{Build, BuildRequest, State},
     tree::Tree,
 };
@@ -92,7 +93,7 @@ impl Builder {
         let workspace = self.workspace().await?;
         let received = tokio::select! {
             () = cancel.cancelled() => return Err(Build::gone()),
-            received = context::receive(&workspace, context, request.dockerfile.clone()) => received?,
+            received = self.received(&workspace, context, &request, &cancel) => received?,
         };
         let dockerfile = Dockerfile::parse(&received.dockerfile)?;
         let mut arguments = Arguments::new(request.arguments.clone());
@@ -141,6 +142,30 @@ impl Builder {
             front.say(format!("Successfully tagged {familiar}\n")).await?;
         }
         Ok(id)
+    }
+}
+
+impl Builder {
+    /// The context: what the client sends, or what it says is elsewhere.
+    async fn received(
+        &self,
+        workspace: &Workspace,
+        sent: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+        request: &BuildRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Context> {
+        let dockerfile = request.dockerfile.clone();
+        if request.remote.is_empty() {
+            return context::receive(workspace, sent, dockerfile).await;
+        }
+        match Remote::of(&request.remote)? {
+            Some(remote) => self.context_of(&remote, None, workspace, &dockerfile, cancel).await,
+            None => {
+                let message =
+                    format!("remote URL {} could not be recognized as either http or git", request.remote);
+                Err(EngineError::invalid(message))
+            }
+        }
     }
 }
 
@@ -284,7 +309,7 @@ impl Front for Classic {
         self.say(format!(" ---> {id}\n")).await
     }
 
-    async fn note(&self, _step: &Step, text: String) -> Result<(), BuildFailure> {
+    async fn note(&self, _build: &Build<'_>, _step: &Step, text: String) -> Result<(), BuildFailure> {
         self.say(text).await
     }
 
@@ -365,11 +390,24 @@ impl Front for Classic {
         Ok(None)
     }
 
+    async fn git_token(&self, _host: &str) -> Result<Option<GitToken>> {
+        Ok(None)
+    }
+
+    fn is_lenient(&self) -> bool {
+        false
+    }
+
     fn trouble(&self, trouble: Trouble<'_>) -> EngineError {
         EngineError::invalid(match trouble {
             Trouble::Exit { words, code } => {
                 format!("The command '{}' returned a non-zero code: {code}", words.join(" "))
             }
+            Trouble::NoStage { from, itself: true } => {
+                format!("invalid from flag value {from}: refers to current build stage")
+            }
+            Trouble::NoStage { from, .. } => format!("invalid from flag value {from}: index out of bounds"),
+            Trouble::NoDownload { error } => format!("ADD failed: {error}"),
             Trouble::NoSource { keyword, path, context: true } => format!(
                 "{keyword} failed: file not found in build context or excluded by .dockerignore: stat {path}: file \
                  does not exist"
@@ -428,8 +466,7 @@ fn only_classic(plan: &Plan) -> Result<()> {
             _ => None,
         };
         if let Some(option) = option {
-            let error = needs_buildkit(&format!("the --{option} option"));
-            return Err(super::dockerfile::at_line(instruction.lines.0, error));
+            return Err(needs_buildkit(&format!("the --{option} option")));
         }
     }
     Ok(())
@@ -437,7 +474,9 @@ fn only_classic(plan: &Plan) -> Result<()> {
 
 fn newer_option(transfer: &Transfer) -> Option<&'static str> {
     match transfer {
+        Transfer { chmod: Some(_), .. } => Some("chmod"),
         Transfer { link: true, .. } => Some("link"),
+        Transfer { keep_git_dir: true, .. } => Some("keep-git-dir"),
         Transfer { parents: true, .. } => Some("parents"),
         Transfer { exclude, .. } if !exclude.is_empty() => Some("exclude"),
         Transfer { checksum: Some(_), .. } => Some("checksum"),
@@ -472,7 +511,7 @@ mod tests {
             let dockerfile = Dockerfile::parse(&format!("FROM scratch\n{text}")).unwrap();
             let plan = Plan::new(&dockerfile, &mut Arguments::default(), "").unwrap();
             let error = only_classic(&plan).unwrap_err().to_string();
-            assert!(error.starts_with("dockerfile parse error on line 2: the --"), "{error}");
+            assert!(error.starts_with("the --"), "{error}");
             assert!(error.contains("requires BuildKit"), "{error}");
         }
     }

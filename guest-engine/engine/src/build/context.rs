@@ -1,6 +1,10 @@
 //! A build's context: the stream of an archive, kept on disk uncompressed and indexed.
 
-use super::{Workspace, blocking, ignore::Ignore, tree::Tree};
+use super::{
+    Workspace, blocking,
+    ignore::Ignore,
+    tree::{Kind, Node, Tree},
+};
 use crate::{
     compression::{self, Compression},
     error::{EngineError, Result},
@@ -65,11 +69,32 @@ pub(super) async fn take(
     .await
 }
 
-async fn spooled(
+/// An archive's files, or the one file `name` that the stream is.
+pub(super) async fn take_files(
     source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     path: PathBuf,
-    read: impl FnOnce(File) -> Result<Context> + Send + 'static,
-) -> Result<Context> {
+    name: String,
+) -> Result<Tree> {
+    spooled(source, path, move |mut spool| {
+        let failed = |e: io::Error| EngineError::invalid("Could not read the download").because(e);
+        let archive = is_archive(&mut spool).map_err(failed)?;
+        spool.rewind().map_err(failed)?;
+        if archive {
+            return Tree::open(spool);
+        }
+        let length = spool.metadata().map_err(failed)?.len();
+        let kind = Kind::File { offset: 0, length };
+        let node = Node { kind, mode: 0o600, modified: (0, 0), attributes: Vec::new() };
+        Ok(Tree::of(spool, BTreeMap::from([(name, node)]), None))
+    })
+    .await
+}
+
+async fn spooled<T: Send + 'static>(
+    source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    path: PathBuf,
+    read: impl FnOnce(File) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (feed, reader) = pipe::feed(source);
     let spooled = blocking(move || read(spool(reader, &path)?));
     // Whichever ends first: the reader stops early when the context is bad.
@@ -78,7 +103,11 @@ async fn spooled(
 }
 
 fn of_archive(spool: File, dockerfile: &str) -> Result<Context> {
-    let mut tree = Tree::open(spool)?;
+    of_tree(Tree::open(spool)?, dockerfile)
+}
+
+/// Finds the Dockerfile in the files.
+pub(super) fn of_tree(mut tree: Tree, dockerfile: &str) -> Result<Context> {
     let name = super::tree::clean(dockerfile);
     let Some(text) = tree.text(&name, TEXT)? else {
         return Err(EngineError::invalid(format!("Cannot locate specified Dockerfile: {dockerfile}")));

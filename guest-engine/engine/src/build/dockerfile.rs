@@ -122,7 +122,9 @@ fn directives(text: &str) -> Result<(char, Option<String>)> {
                 "\\" => Some('\\'),
                 "`" => Some('`'),
                 other => {
-                    return Err(EngineError::invalid(format!("invalid ESCAPE '{other}'. Must be ` or \\")));
+                    return Err(EngineError::invalid(format!(
+                        "invalid escape token '{other}' does not match ` or \\"
+                    )));
                 }
             };
         }

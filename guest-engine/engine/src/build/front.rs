@@ -4,6 +4,7 @@
 use super::{
     BuildFailure,
     mount::BuildMount,
+    remote::GitToken,
     stage::{Build, State},
     tree::Tree,
 };
@@ -85,6 +86,10 @@ pub(super) enum Named {
 pub(super) enum Trouble<'a> {
     /// A command ended with a code other than 0.
     Exit { words: &'a [String], code: i32 },
+    /// `--from` a stage that is none, or not there yet.
+    NoStage { from: &'a str, itself: bool },
+    /// A download that did not work.
+    NoDownload { error: &'a EngineError },
     /// Nothing to copy is there.
     NoSource { keyword: &'static str, path: &'a str, context: bool },
 }
@@ -105,7 +110,7 @@ pub(super) trait Front: Debug + Send + Sync {
         failure: Option<&BuildFailure>,
     ) -> Result<(), BuildFailure>;
     /// Something the user ought to know.
-    async fn note(&self, step: &Step, text: String) -> Result<(), BuildFailure>;
+    async fn note(&self, build: &Build<'_>, step: &Step, text: String) -> Result<(), BuildFailure>;
     /// Takes over an equal step of an earlier build; false when there is none.
     async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool>;
     /// Puts what the step made onto the stage, to be found again.
@@ -129,6 +134,11 @@ pub(super) trait Front: Debug + Send + Sync {
     async fn context(&self, build: &Build<'_>, step: &Step) -> Result<Arc<Tree>, BuildFailure>;
     /// What the client gave this name to.
     async fn named(&self, build: &Build<'_>, name: &str) -> Result<Option<Named>, BuildFailure>;
+    /// What opens repositories of that host, if the client has it.
+    async fn git_token(&self, host: &str) -> Result<Option<GitToken>>;
+    /// Whether it lets pass, as BuildKit does, what the classic builder refuses: patterns that match nothing,
+    /// several files for one place, owners that nobody knows, downloads without a name.
+    fn is_lenient(&self) -> bool;
     /// Words a failure.
     fn trouble(&self, trouble: Trouble<'_>) -> EngineError;
     /// Cancelled when nobody waits for the build any more.

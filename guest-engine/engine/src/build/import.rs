@@ -13,12 +13,14 @@ use crate::{
 };
 use bollard_stubs::models::ImageConfig;
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, stream::BoxStream};
 use std::{io, sync::Arc};
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
+    /// The archive's URL, when it is not the client that sends it.
+    pub source: String,
     /// Empty for an image without a name.
     pub repository: String,
     pub tag: String,
@@ -30,6 +32,17 @@ pub struct ImportRequest {
 }
 
 impl Builder {
+    /// Begins to download an archive that is to be imported.
+    pub async fn archive_at(&self, url: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        match url.parse::<reqwest::Url>() {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => {
+                Ok(self.fetcher.download(&url).await?.stream())
+            }
+            _ => Err(EngineError::invalid(format!("invalid URL {url:?}: only http and https are spoken"))),
+        }
+    }
+
     /// Makes the image from an archive, plain or compressed, and says its id.
     pub async fn import(
         &self,
@@ -43,7 +56,11 @@ impl Builder {
         if !matches!(platform.next(), Some("" | "linux")) {
             return Err(EngineError::invalid(format!("unsupported platform {}", request.platform)));
         }
-        let message = if request.message.is_empty() { "Imported from -".to_owned() } else { request.message };
+        let message = match (request.message.as_str(), request.source.as_str()) {
+            ("", "") => "Imported from -".to_owned(),
+            ("", url) => format!("Imported from {url}"),
+            (message, _) => message.to_owned(),
+        };
         let derived = Derived {
             config: config.clone(),
             step: config,

@@ -7,6 +7,27 @@ use crate::error::{EngineError, Result};
 use bollard_stubs::models::HealthConfig;
 use words::{json_list, name_values, split_first, words};
 
+const KEYWORDS: &[&str] = &[
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
 /// An instruction and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instruction {
@@ -40,6 +61,8 @@ pub(crate) struct Transfer {
     pub exclude: Vec<String>,
     /// What a download must hash to.
     pub checksum: Option<String>,
+    /// `.git` of a repository is copied with it.
+    pub keep_git_dir: bool,
     /// Whether archives are unpacked; `ADD`'s rule when it does not say.
     pub unpack: Option<bool>,
     /// Paths; `<<NAME` stands for a here-document.
@@ -87,14 +110,14 @@ fn one(line: &Line, escape: char) -> Result<Instruction> {
     let (keyword, rest) = split_first(&line.text);
     let keyword = keyword.to_ascii_uppercase();
     let (flags, rest) = flags(rest, escape).map_err(|error| at_line(line.number, error))?;
-    let command = command(&keyword, &Flags { keyword: &keyword, flags }, rest, line, escape)
+    let command = command(&keyword, &Flags { flags }, rest, line, escape)
         .map_err(|error| at_line(line.number, error))?;
     Ok(Instruction { lines: (line.number, line.end), text: line.text.clone(), command })
 }
 
 fn command(
     keyword: &str,
-    flags: &Flags<'_>,
+    flags: &Flags,
     rest: &str,
     line: &Line,
     escape: char,
@@ -220,11 +243,11 @@ fn command(
                 }
             }
         }
-        unknown => Err(invalid(format!("unknown instruction: {unknown}"))),
+        unknown => Err(invalid(format!("unknown instruction: {unknown}{}", meant(unknown, KEYWORDS)))),
     }
 }
 
-fn transfer(add: bool, flags: &Flags<'_>, rest: &str, line: &Line, escape: char) -> Result<Transfer> {
+fn transfer(add: bool, flags: &Flags, rest: &str, line: &Line, escape: char) -> Result<Transfer> {
     let known: &[&str] = match add {
         true => &["chown", "chmod", "link", "exclude", "checksum", "keep-git-dir", "unpack"],
         false => &["chown", "chmod", "link", "exclude", "parents", "from"],
@@ -248,6 +271,7 @@ fn transfer(add: bool, flags: &Flags<'_>, rest: &str, line: &Line, escape: char)
         parents: flags.switch("parents")?.unwrap_or(false),
         exclude: flags.all("exclude"),
         checksum: flags.get("checksum"),
+        keep_git_dir: flags.switch("keep-git-dir")?.unwrap_or(false),
         unpack: flags.switch("unpack")?,
         sources: list,
         destination,
@@ -255,7 +279,7 @@ fn transfer(add: bool, flags: &Flags<'_>, rest: &str, line: &Line, escape: char)
     })
 }
 
-fn healthcheck(flags: &Flags<'_>, rest: &str) -> Result<HealthConfig> {
+fn healthcheck(flags: &Flags, rest: &str) -> Result<HealthConfig> {
     let (kind, rest) = split_first(rest);
     match kind.to_ascii_uppercase().as_str() {
         "" => Err(invalid("HEALTHCHECK requires at least one argument")),
@@ -314,12 +338,11 @@ fn stage_name(name: &str) -> Result<String> {
 }
 
 /// `--name=value` before the arguments.
-struct Flags<'a> {
-    keyword: &'a str,
+struct Flags {
     flags: Vec<(String, String)>,
 }
 
-impl Flags<'_> {
+impl Flags {
     fn get(&self, name: &str) -> Option<String> {
         self.flags.iter().find(|(flag, _)| flag == name).map(|(_, value)| value.clone())
     }
@@ -348,18 +371,43 @@ impl Flags<'_> {
         for (flag, value) in &self.flags {
             let flag = flag.as_str();
             if !known.contains(&flag) {
-                return Err(invalid(format!("unknown flag: --{flag}")));
+                return Err(invalid(format!("unknown flag: {flag}{}", meant(flag, known))));
             }
             if seen.contains(&flag) && !repeated.contains(&flag) {
                 return Err(invalid(format!("duplicate flag specified: {flag}")));
             }
             if value.is_empty() && !switches.contains(&flag) {
-                return Err(invalid(format!("missing a value on flag: {flag} of {}", self.keyword)));
+                return Err(invalid(format!("missing a value on flag: {flag}")));
             }
             seen.push(flag);
         }
         Ok(())
     }
+}
+
+/// The nearest of what would have been right, as a question.
+fn meant(given: &str, known: &[&str]) -> String {
+    let nearest = known.iter().map(|name| (distance(given, name), name)).min_by_key(|(far, _)| *far);
+    match nearest {
+        Some((far, name)) if far < 3 => format!(" (did you mean {name}?)"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters have to change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, right) in b.iter().enumerate() {
+            let changed = corner + usize::from(left != right);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// A duration in Go's words, in nanoseconds.

@@ -191,7 +191,7 @@ impl Given {
         };
         let placed = !matches!(kind, MountKind::Secret { .. } | MountKind::Ssh { .. });
         if placed && matches!(self.target.trim_end_matches('/'), "" | ".") {
-            return Err(EngineError::invalid("target required: a mount needs a target other than the root"));
+            return Err(EngineError::invalid("invalid mount target \"/\""));
         }
         Ok(BuildMount { kind, target: self.target })
     }

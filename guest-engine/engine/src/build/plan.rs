@@ -6,6 +6,7 @@ use super::{
     expand::word,
     instruction::{Command, Instruction, parse},
     mount,
+    remote::Remote,
 };
 use crate::error::{EngineError, Result};
 
@@ -63,8 +64,8 @@ impl Plan {
             let image = expand(image)?;
             let base = match image.as_str() {
                 "" => {
-                    let what = "base name should not be blank";
-                    return Err(at_line(instructions[0].lines.0, what));
+                    let Command::From { image: given, .. } = &instructions[0].command else { continue };
+                    return Err(EngineError::invalid(format!("base name ({given}) should not be blank")));
                 }
                 "scratch" => Base::Scratch,
                 _ => match named(&stages, &image) {
@@ -132,7 +133,7 @@ impl Plan {
             for instruction in stage.instructions.iter().filter(|_| needed) {
                 match &instruction.command {
                     Command::Transfer(transfer) if transfer.from.is_none() => {
-                        wanted.extend(transfer.sources.iter().filter(|s| !s.starts_with("<<")).cloned());
+                        wanted.extend(transfer.sources.iter().filter(|s| is_path(s)).map(|s| cleaned(s)));
                     }
                     // Mounts show folders, and folders cannot be followed without knowing what is in them.
                     Command::Run { flags, .. }
@@ -171,6 +172,16 @@ impl Plan {
     }
 }
 
+/// Whether a source is something in the context.
+fn is_path(source: &str) -> bool {
+    !source.starts_with("<<") && !matches!(Remote::of(source), Ok(Some(_)))
+}
+
+/// Climbing no higher than the root; what has to be looked at more closely stays as it is.
+fn cleaned(source: &str) -> String {
+    if source.contains(['$', '\\', '"', '\'']) { source.to_owned() } else { super::tree::clean(source) }
+}
+
 /// The last stage of that name.
 fn named(stages: &[Stage], name: &str) -> Option<usize> {
     let lower = name.to_ascii_lowercase();
@@ -187,7 +198,7 @@ fn grouped(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Vec<
         match (&instruction.command, stages.last_mut()) {
             (Command::From { .. }, _) => stages.push(vec![instruction]),
             (Command::Arg(_), None) => meta.push(instruction),
-            (_, None) => return Err(at_line(instruction.lines.0, "no build stage in current context")),
+            (_, None) => return Err(EngineError::invalid("no build stage in current context")),
             (_, Some(stage)) => stage.push(instruction),
         }
     }
@@ -221,8 +232,8 @@ mod tests {
     fn what_is_not_there_is_named() {
         for (text, target, error) in [
             ("FROM a AS b", "c", "target stage \"c\" could not be found"),
-            ("RUN x", "", "dockerfile parse error on line 1: no build stage in current context"),
-            ("FROM $NO", "", "dockerfile parse error on line 1: base name should not be blank"),
+            ("RUN x", "", "no build stage in current context"),
+            ("FROM $NO", "", "base name ($NO) should not be blank"),
         ] {
             assert_eq!(plan(text, target).unwrap_err().to_string(), error);
         }

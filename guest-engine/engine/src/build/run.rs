@@ -92,7 +92,7 @@ impl Work<'_> {
             }
         }
         Ok(StepKey {
-            created_by: format!("RUN {} # buildkit", noted.join(" ")),
+            created_by: format!("RUN {} # buildkit", noted.join(" ").trim_end_matches('\n')),
             noted: ImageConfig { cmd: Some(noted), ..self.state.config.clone() },
             content,
             ..StepKey::default()

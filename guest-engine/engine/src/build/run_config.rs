@@ -100,11 +100,7 @@ pub(crate) fn apply(config: &mut ImageConfig, command: &Command, cmd_set: &mut b
             format!("VOLUME [{}]", volumes.join(" "))
         }
         Command::StopSignal(signal) => {
-            let number = signal.parse::<u32>().is_ok_and(|number| (1..=64).contains(&number));
-            let name = signal.strip_prefix("SIG").unwrap_or(signal);
-            if !number && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+')) {
-                return Err(EngineError::invalid(format!("Invalid signal: {signal}")));
-            }
+            crate::container::signal::parse(signal)?;
             config.stop_signal = Some(signal.clone());
             format!("STOPSIGNAL {signal}")
         }
@@ -167,6 +163,18 @@ fn exposed_ports(spec: &str) -> Result<Vec<String>> {
         return Err(bad());
     }
     Ok((low..=high).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Ports as Go prints a set of them.
+pub(crate) fn exposed_in_history(ports: &[String]) -> Result<String> {
+    let mut all = Vec::new();
+    for port in ports {
+        all.extend(exposed_ports(port)?);
+    }
+    all.sort();
+    all.dedup();
+    let all: Vec<String> = all.into_iter().map(|port| format!("{port}:{{}}")).collect();
+    Ok(format!("EXPOSE map[{}]", all.join(" ")))
 }
 
 /// Go's `%q` of a list.

@@ -4,11 +4,11 @@ use super::{
     BuildFailure, Builder, Workspace,
     arguments::Arguments,
     dockerfile::Dockerfile,
-    front::{Front, Made, Named, Step, StepKey},
+    front::{Front, Made, Named, Step, StepKey, Trouble},
     instruction::{Command, Instruction, parse},
     plan::{Base, Plan},
     run::noted,
-    run_config::{DEFAULT_PATH, apply},
+    run_config::{DEFAULT_PATH, apply, exposed_in_history},
     steps::expanded,
     transfer::{discard, layer_of},
 };
@@ -34,6 +34,8 @@ use tokio::sync::OnceCell;
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
+    /// Where the context is, when the client does not send it: a URL.
+    pub remote: String,
     /// Path of the Dockerfile in the context.
     pub dockerfile: String,
     pub tags: Vec<String>,
@@ -201,10 +203,10 @@ impl<'a> Build<'a> {
             return Ok(Source::Layers(self.stage(stage).await?.layers.clone()));
         }
         if from.parse::<usize>().is_ok() {
-            return Err(EngineError::invalid(format!(
-                "invalid from flag value {from}: invalid stage index {from}"
-            ))
-            .into());
+            return Err(self
+                .front
+                .trouble(Trouble::NoStage { from, itself: from == stage.to_string() })
+                .into());
         }
         if from == "scratch" {
             return Ok(Source::Layers(Vec::new()));
@@ -264,13 +266,11 @@ impl Work<'_> {
         if matches!(instruction.command, Command::From { .. }) {
             return self.from().await;
         }
-        let command =
-            expanded(&instruction.command, self.build.plan.escape, env.as_slice()).map_err(|error| {
-                EngineError::invalid(format!("failed to process {:?}: {error}", instruction.text))
-            })?;
+        let command = expanded(&instruction.command, self.build.plan.escape, env.as_slice())
+            .map_err(EngineError::invalid)?;
         match &command {
             Command::Run { .. } => return self.run(&command).await,
-            Command::Transfer(transfer) => return self.transfer(transfer, instruction).await,
+            Command::Transfer(transfer) => return self.transfer(transfer).await,
             Command::Arg(args) => {
                 for (name, value) in args {
                     self.state.arguments.declare(name, value.clone());
@@ -280,11 +280,19 @@ impl Work<'_> {
             _ => {}
         }
         let said = apply(&mut self.state.config, &command, &mut self.state.cmd_set)?;
+        if matches!(command, Command::Cmd(_)) && self.build.front.is_lenient() {
+            self.state.config.args_escaped = Some(true);
+        }
         let folder = matches!(command, Command::Workdir(_));
         let key = StepKey {
             noted: noted(&self.state.config, &said, !folder),
             content: if folder { said.clone() } else { String::new() },
-            created_by: said,
+            created_by: match &command {
+                // Nothing is said about what is to happen later.
+                Command::OnBuild(_) => String::new(),
+                Command::Expose(ports) => exposed_in_history(ports)?,
+                _ => said,
+            },
             ..StepKey::default()
         };
         if self.found(&key).await? {
@@ -303,6 +311,9 @@ impl Work<'_> {
         let platform = stage.platform.as_deref().unwrap_or(&self.build.request.platform);
         match &stage.base {
             Base::Scratch => {
+                if self.build.front.is_lenient() {
+                    self.state.config.working_dir = Some("/".to_owned());
+                }
                 self.state.config.env = Some(vec![DEFAULT_PATH.to_owned()]);
                 return Ok(());
             }
@@ -350,7 +361,7 @@ impl Work<'_> {
         }
         let plural = if triggers.len() > 1 { "s" } else { "" };
         let note = format!("# Executing {} build trigger{plural}\n", triggers.len());
-        self.build.front.note(&self.step, note).await?;
+        self.build.front.note(self.build, &self.step, note).await?;
         let from = self.step.clone();
         for (number, trigger) in triggers.into_iter().enumerate() {
             for instruction in parse(&Dockerfile::parse(&trigger)?)? {

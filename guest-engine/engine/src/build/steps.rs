@@ -12,7 +12,8 @@ pub(crate) fn expanded(
     escape: char,
     env: &(impl Lookup + ?Sized),
 ) -> Result<Command, String> {
-    let one = |text: &String| word(text, escape, env);
+    let bad = |text: &str, error: String| format!("failed to process {text:?}: {error}");
+    let one = |text: &String| word(text, escape, env).map_err(|error| bad(text, error));
     let each = |list: &[String]| list.iter().map(one).collect::<Result<Vec<String>, String>>();
     let option = |text: &Option<String>| text.as_ref().map(one).transpose();
     let pairs = |list: &[(String, String)]| {
@@ -33,7 +34,7 @@ pub(crate) fn expanded(
         Command::Expose(list) => {
             let mut ports = Vec::new();
             for port in list {
-                ports.extend(words(port, escape, env)?);
+                ports.extend(words(port, escape, env).map_err(|error| bad(port, error))?);
             }
             Command::Expose(ports)
         }

@@ -4,9 +4,10 @@ use super::{
     BuildFailure, blocking, context,
     front::{Made, StepKey, Trouble},
     ignore::{Ignore, glob, has_wildcards},
-    instruction::{Instruction, Transfer},
+    instruction::Transfer,
     owner,
     placing::{Plan, place},
+    remote::Remote,
     run::noted,
     run_config::absolute,
     stage::{Build, Source, Work},
@@ -36,20 +37,16 @@ pub(super) struct Picked {
 
 /// How sources are looked for.
 #[derive(Clone, Debug)]
-struct Manner {
-    keyword: &'static str,
-    unpack: bool,
-    parents: bool,
-    exclude: Arc<Ignore>,
-    spool: std::path::PathBuf,
+pub(super) struct Manner {
+    pub(super) keyword: &'static str,
+    pub(super) unpack: bool,
+    pub(super) parents: bool,
+    pub(super) exclude: Arc<Ignore>,
+    pub(super) spool: std::path::PathBuf,
 }
 
 impl Work<'_> {
-    pub(super) async fn transfer(
-        &mut self,
-        transfer: &Transfer,
-        instruction: &Instruction,
-    ) -> Result<(), BuildFailure> {
+    pub(super) async fn transfer(&mut self, transfer: &Transfer) -> Result<(), BuildFailure> {
         let keyword = if transfer.add { "ADD" } else { "COPY" };
         let mode = transfer.chmod.as_deref().map(octal).transpose()?;
         let exclude = Arc::new(Ignore::parse(&transfer.exclude.join("\n")));
@@ -64,10 +61,13 @@ impl Work<'_> {
             };
             picked.extend(self.pick(transfer, source, manner).await?);
         }
-        if picked.is_empty() {
-            return Err(EngineError::invalid("No source files were specified").into());
+        let lenient = self.build.front.is_lenient();
+        if picked.is_empty() && !lenient {
+            return Err(
+                EngineError::invalid(format!("{keyword} failed: no source files were specified")).into()
+            );
         }
-        if picked.len() > 1 && !transfer.destination.ends_with('/') && !transfer.parents {
+        if picked.len() > 1 && !lenient && !transfer.destination.ends_with('/') && !transfer.parents {
             return Err(EngineError::invalid(format!(
                 "When using {keyword} with more than one source file, the destination must be a directory and \
                  end with a /"
@@ -94,7 +94,7 @@ impl Work<'_> {
         let comment = format!("{keyword} {flags}{hash} in {} ", transfer.destination);
         let key = StepKey {
             noted: noted(&self.state.config, &comment, false),
-            created_by: format!("{} # buildkit", instruction.text),
+            created_by: described(keyword, transfer),
             content: format!("{keyword} {flags}{hash} {destination} {}", transfer.parents),
             link: transfer.link,
             transfer: true,
@@ -122,11 +122,17 @@ impl Work<'_> {
                 |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
             let passwd = text(store.read_file(&id, "/etc/passwd").await?);
             let group = text(store.read_file(&id, "/etc/group").await?);
-            owner::parse(spec, &passwd, &group).map_err(EngineError::invalid)
+            Ok::<_, EngineError>((passwd, group))
         }
         .await;
         discard(&**store, &id).await;
-        read.map(Some)
+        let (passwd, group) = read?;
+        match owner::parse(spec, &passwd, &group) {
+            Ok(owner) => Ok(Some(owner)),
+            // As BuildKit has it, which looks no further.
+            Err(_) if self.build.front.is_lenient() => Ok(Some((0, 0))),
+            Err(error) => Err(EngineError::invalid(error)),
+        }
     }
 
     async fn pick(
@@ -145,18 +151,17 @@ impl Work<'_> {
             let tree = self.one_file(&name, content.into_bytes()).await?;
             return self.picked_from(tree, name, manner, false).await;
         }
-        if transfer.add && (source.starts_with("http://") || source.starts_with("https://")) {
-            return Err(EngineError::not_implemented(format!(
-                "ADD {source}: this engine does not download files while building yet; fetch it in a RUN step \
-                 or put it into the context"
-            ))
-            .into());
+        // Where no scheme says so, it is a path.
+        if transfer.add
+            && !source.starts_with("github.com/")
+            && let Some(remote) = Remote::of(source)?
+        {
+            return self.picked_from_elsewhere(transfer, &remote, manner).await;
         }
-        if transfer.add && ["git@", "git://", "ssh://"].iter().any(|start| source.starts_with(start)) {
-            return Err(EngineError::not_implemented(format!(
-                "ADD {source}: this engine does not fetch git repositories; fetch it in a RUN step or put it \
-                 into the context"
-            ))
+        if transfer.checksum.is_some() {
+            return Err(EngineError::invalid(
+                "checksum can't be specified for non-HTTP(S) & non-Git sources",
+            )
             .into());
         }
         let Some(from) = &transfer.from else {
@@ -202,6 +207,7 @@ impl Work<'_> {
             let mut tar = tar::Builder::new(Vec::new());
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o644);
+            header.set_mtime(u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0));
             header.set_size(content.len() as u64);
             tar.append_data(&mut header, &name, content.as_slice()).map_err(failed)?;
             let bytes = tar.into_inner().map_err(failed)?;
@@ -338,7 +344,13 @@ fn matches(pattern: &[&str], path: &str) -> bool {
     parts(pattern, &path.split('/').collect::<Vec<_>>())
 }
 
-fn one(tree: &Arc<Tree>, mut name: String, path: String, manner: &Manner, spool: &Path) -> Result<Picked> {
+pub(super) fn one(
+    tree: &Arc<Tree>,
+    mut name: String,
+    path: String,
+    manner: &Manner,
+    spool: &Path,
+) -> Result<Picked> {
     let node = tree.get(&path);
     let folder = node.is_none_or(|node| node.kind == Kind::Folder);
     if folder && !manner.parents {
@@ -359,6 +371,30 @@ fn one(tree: &Arc<Tree>, mut name: String, path: String, manner: &Manner, spool:
     }
     let kind = if folder { "dir" } else { "file" };
     Ok(Picked { tree: Arc::clone(tree), name, path, folder, archive, hash: format!("{kind}:{hash}") })
+}
+
+/// As the history of an image has it: what is copied, without where it is from.
+fn described(keyword: &str, transfer: &Transfer) -> String {
+    let mut said = keyword.to_owned();
+    let flags = [("chown", &transfer.chown), ("chmod", &transfer.chmod), ("checksum", &transfer.checksum)];
+    if transfer.parents {
+        said.push_str(" --parents");
+    }
+    for (name, value) in flags {
+        if let Some(value) = value {
+            said.push_str(&format!(" --{name}={value}"));
+        }
+    }
+    let (documents, paths): (Vec<&String>, Vec<&String>) =
+        transfer.sources.iter().partition(|source| source.starts_with("<<"));
+    for path in paths {
+        said.push_str(&format!(" {path}"));
+    }
+    for document in documents {
+        let name = document.trim_start_matches(['<', '-']).trim_matches(['"', '\'']);
+        said.push_str(&format!(" <<{name}"));
+    }
+    format!("{said} {} # buildkit", transfer.destination)
 }
 
 fn octal(text: &str) -> Result<u32> {

@@ -209,6 +209,15 @@ impl Tree {
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// The plain hash of a file's content, in hexadecimal. Blocking.
+    pub(crate) fn content_hash(&self, path: &str) -> Result<String> {
+        let Some(Node { kind: Kind::File { offset, length }, .. }) = self.nodes.get(path) else {
+            return Err(EngineError::invalid(format!("{path} is not a file")));
+        };
+        let hash = self.hash(*offset, *length)?;
+        Ok(crate::image::config::named(&hash).split_off("sha256:".len()))
+    }
+
     /// A hash of what copying `path` without `exclude` copies: names, modes, attributes and contents, but not
     /// times. Blocking.
     pub(crate) fn checksum(&self, path: &str, exclude: &Ignore) -> Result<String> {

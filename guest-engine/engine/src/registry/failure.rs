@@ -38,7 +38,7 @@ pub(crate) struct Complaint {
 
 impl Failure {
     /// Of a request that got no answer.
-    pub(super) fn of_request(what: &str, error: &reqwest::Error) -> Self {
+    pub(crate) fn of_request(what: &str, error: &reqwest::Error) -> Self {
         // The URL is in `what`, and its query may hold a token.
         let mut causes = Vec::new();
         let mut refused = false;

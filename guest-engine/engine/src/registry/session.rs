@@ -254,7 +254,7 @@ impl Access {
 }
 
 /// As Go's HTTP client says it: `Get "https://host/v2/"`. Without the query, which may be signed.
-pub(super) fn describe(verb: &str, url: &Url) -> String {
+pub(crate) fn describe(verb: &str, url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
     format!("{verb} \"{shown}\"")

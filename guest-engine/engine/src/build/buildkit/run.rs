@@ -81,6 +81,7 @@ impl Door<'_> {
             self.mount(build, step, mount, around).await?;
         }
         let network = process.network.clone();
+        let shown = process.words.join(" ");
         let mut config = container_config(state, process)?;
         config.env.get_or_insert_default().append(&mut around.env);
         config.volumes = None;
@@ -97,7 +98,14 @@ impl Door<'_> {
         let mut once = build.builder.containers.once(&state.layers, config, host).await?;
         let ran = self.run_once(build, step, &mut once, around).await;
         once.discard().await;
-        ran
+        match ran {
+            Err(failure) if !self.cancel.is_cancelled() => Err(EngineError::invalid(format!(
+                "process {shown:?} did not complete successfully: {}",
+                failure.error
+            ))
+            .into()),
+            ran => ran,
+        }
     }
 
     async fn run_once(
