@@ -98,8 +98,13 @@ fn archive(folder: &Path) -> Result<PathBuf> {
 }
 
 /// dockerd's figures in the order of ours; nothing where the recipe is not here.
-#[expect(clippy::print_stderr, reason = "progress of a program for people")]
 fn peer() -> Result<Vec<Sample>> {
+    peer_figures(&["load", "registry"], &["peer.load_big", "peer.save_big", "peer.push_big", "peer.pull_big"])
+}
+
+/// Figures of the peer's `sections`: it calls `native.X` what is `peer.X` here.
+#[expect(clippy::print_stderr, reason = "progress of a program for people")]
+pub(crate) fn peer_figures(sections: &[&str], names: &[&'static str]) -> Result<Vec<Sample>> {
     let scripts =
         std::env::var_os("PEER_SCRIPTS").map_or_else(|| PathBuf::from("../shared/peers"), PathBuf::from);
     if !scripts.join("native.sh").exists() {
@@ -108,20 +113,16 @@ fn peer() -> Result<Vec<Sample>> {
     }
     let output = Command::new("bash")
         .arg(scripts.join("native.sh"))
-        .args(["load", "registry"])
+        .args(sections)
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("Could not run the peer")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let value = |name: &str| -> Result<f64> {
+        let line = format!("native.{} ", name.trim_start_matches("peer."));
         text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next()?.parse().ok())
+            .find_map(|found| found.strip_prefix(&line)?.split(' ').next()?.parse().ok())
             .with_context(|| format!("The peer gave no {name}: {text}"))
     };
-    Ok(vec![
-        Sample::print("peer.load_big", "ms", vec![value("native.load_big")?]),
-        Sample::print("peer.save_big", "ms", vec![value("native.save_big")?]),
-        Sample::print("peer.push_big", "ms", vec![value("native.push_big")?]),
-        Sample::print("peer.pull_big", "ms", vec![value("native.pull_big")?]),
-    ])
+    names.iter().map(|name| Ok(Sample::print(name, "ms", vec![value(name)?]))).collect()
 }

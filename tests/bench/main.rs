@@ -2,6 +2,7 @@
 //! us. Prints one `name value unit` line a figure and the ratio below each pair. A quiet machine helps:
 //! `make bench BENCH="guest native tunnel"` picks sections.
 
+mod build;
 mod guest;
 mod images;
 mod native;
@@ -16,7 +17,7 @@ use anyhow::{Result, bail};
 fn main() -> Result<()> {
     let mut sections: Vec<String> = std::env::args().skip(1).collect();
     if sections.is_empty() {
-        sections = ["guest", "tunnel", "native", "images"].map(str::to_owned).into();
+        sections = ["guest", "tunnel", "native", "images", "build"].map(str::to_owned).into();
     }
     for section in sections {
         eprintln!("# {section}");
@@ -25,7 +26,8 @@ fn main() -> Result<()> {
             "tunnel" => tunnel::bench()?,
             "native" => native::bench()?,
             "images" => images::bench()?,
-            other => bail!("There is no section {other}; there are guest, tunnel, native and images"),
+            "build" => build::bench()?,
+            other => bail!("There is no section {other}; there are guest, tunnel, native, images and build"),
         }
     }
     Ok(())

@@ -12,6 +12,7 @@
 //! which goes with it.
 
 mod arguments;
+mod base;
 pub mod buildkit;
 mod classic;
 mod commit;
@@ -47,22 +48,14 @@ use crate::{
     id::random_id,
     image::Images,
     ports::LayerStore,
+    registry::Registries,
 };
-use async_trait::async_trait;
 use std::{
-    fmt::Debug,
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
-
-/// Where images come from that are not here. Whoever talks to registries implements it.
-#[async_trait]
-pub trait ImageSource: Debug + Send + Sync {
-    /// Fetches the image so that it is here when this returns. `platform` is `os/arch` or empty.
-    async fn fetch(&self, reference: &str, platform: &str) -> Result<()>;
-}
 
 /// What a build says while it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +66,8 @@ pub enum Progress {
     Error(String),
     /// A stage is done and this is its image.
     Image(String),
+    /// An image is being pulled.
+    Pull(crate::image::Progress),
 }
 
 /// Why a build failed.
@@ -101,7 +96,7 @@ pub struct Builder {
     root: PathBuf,
     /// Memory, for what must not reach a disk.
     secrets: PathBuf,
-    source: OnceLock<Arc<dyn ImageSource>>,
+    registries: Arc<Registries>,
     mirrors: buildkit::Mirrors,
     caches: buildkit::Caches,
     fetcher: remote::Fetcher,
@@ -115,6 +110,7 @@ impl Builder {
         images: Arc<Images>,
         containers: Containers,
         layers: Arc<dyn LayerStore>,
+        registries: Arc<Registries>,
     ) -> Self {
         let (root, secrets) = (data_root.join("builds"), run_root.join("builds"));
         for folder in [&root, &secrets] {
@@ -128,12 +124,7 @@ impl Builder {
         let mirrors = buildkit::Mirrors::new(root.join("contexts"));
         let caches = buildkit::Caches::new(data_root.join("build-caches"));
         let fetcher = remote::Fetcher::new();
-        Self { images, containers, layers, root, secrets, source: OnceLock::new(), mirrors, caches, fetcher }
-    }
-
-    /// Says where missing images come from; once.
-    pub fn set_source(&self, source: Arc<dyn ImageSource>) {
-        drop(self.source.set(source));
+        Self { images, containers, layers, root, secrets, registries, mirrors, caches, fetcher }
     }
 
     /// Makes a folder that goes when the value does.

@@ -79,9 +79,15 @@ impl Engine {
         .await?;
         images.set_users(Arc::new(containers.clone()));
         images.scrub().await?;
-        let builder =
-            Builder::open(root, &settings.run_root, Arc::clone(&images), containers.clone(), ports.layers)
-                .await;
+        let builder = Builder::open(
+            root,
+            &settings.run_root,
+            Arc::clone(&images),
+            containers.clone(),
+            ports.layers,
+            Arc::clone(&registries),
+        )
+        .await;
         let system = System {
             id: engine_id(root).await?,
             host: settings.host,

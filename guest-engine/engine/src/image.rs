@@ -22,6 +22,7 @@ mod push;
 mod remove;
 mod save;
 mod shared;
+mod shared_cache;
 mod store;
 mod sweep;
 mod tag;
@@ -37,6 +38,7 @@ pub use pull::PullRequest;
 pub use push::PushRequest;
 pub use reference::Reference;
 pub use remove::Removed;
+pub(crate) use shared_cache::{SharedCache, SharedStep, SharedSteps};
 
 use crate::{
     error::Result,

@@ -88,7 +88,7 @@ impl LlbBridge for Bridge {
         if request.frontend.is_empty() {
             return Ok(Response::new(solved_as(String::new())));
         }
-        let solved = build(&self.0, &job, &request.frontend, &request.frontend_opt, Vec::new()).await?;
+        let solved = build(&self.0, &job, &request.frontend, &request.frontend_opt).await?;
         let name = format!("{}::{}", job.id, job.count());
         job.keep(name.clone(), solved);
         Ok(Response::new(solved_as(name)))
@@ -192,7 +192,6 @@ pub(super) async fn build(
     job: &Arc<Job>,
     frontend: &str,
     attributes: &HashMap<String, String>,
-    warnings: Vec<String>,
 ) -> Result<Arc<Solved>, Status> {
     match frontend {
         "dockerfile.v0" => {}
@@ -208,7 +207,10 @@ pub(super) async fn build(
         }
     }
     let mut request = request::of(&job.id, attributes).map_err(|error| failure::plain(&error))?;
-    request.warnings.extend(warnings);
+    let mut caches = job.caches.clone();
+    caches.add(attributes);
+    request.warnings.extend(caches.warnings);
+    request.cache_from = caches.from;
     let Some(session) = job.session.clone() else {
         return Err(Status::unknown("a build needs a session to get its files from"));
     };

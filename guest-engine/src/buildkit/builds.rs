@@ -1,8 +1,8 @@
 //! Builds in progress by their name, which all calls about one carry.
 
-use super::{feed::Feed, session::Session};
+use super::{feed::Feed, request::Caches, session::Session};
 use bollard_buildkit_proto::google::rpc;
-use engine::build::buildkit::{Event, Solved, Watcher};
+use engine::build::buildkit::Solved;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -22,6 +22,7 @@ const MEMORY: Duration = Duration::from_secs(10);
 pub(super) struct Job {
     pub(super) id: String,
     pub(super) session: Option<Arc<Session>>,
+    pub(super) caches: Caches,
     pub(super) feed: Arc<Feed>,
     /// Cancelled when nobody waits for it any more.
     pub(super) cancel: CancellationToken,
@@ -33,11 +34,16 @@ pub(super) struct Job {
 pub(super) type Returned = Result<Option<Arc<Solved>>, rpc::Status>;
 
 impl Job {
-    pub(super) fn new(id: String, session: Option<Arc<Session>>) -> (Arc<Self>, oneshot::Receiver<Returned>) {
+    pub(super) fn new(
+        id: String,
+        session: Option<Arc<Session>>,
+        caches: Caches,
+    ) -> (Arc<Self>, oneshot::Receiver<Returned>) {
         let (sender, receiver) = oneshot::channel();
         let job = Self {
             id,
             session,
+            caches,
             feed: Arc::default(),
             cancel: CancellationToken::new(),
             results: Mutex::default(),
@@ -54,13 +60,6 @@ impl Job {
     /// How many results there are.
     pub(super) fn count(&self) -> usize {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Tells the user something about the whole build.
-    pub(super) fn warn(&self, warnings: Vec<String>) {
-        for text in warnings {
-            self.feed.tell(Event::Warning { vertex: String::new(), text });
-        }
     }
 
     /// The result of that name.

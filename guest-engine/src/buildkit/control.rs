@@ -38,19 +38,15 @@ impl control_server::Control for Control {
             "" => None,
             id => Some(self.0.sessions.get(id).await?),
         };
-        let (job, returned) = Job::new(request.r#ref.clone(), session.clone());
+        let caches = request::Caches::of(request.cache.as_ref()).map_err(|error| failure::plain(&error))?;
+        let (job, returned) = Job::new(request.r#ref.clone(), session.clone(), caches);
         let running = self.0.builds.begin(Arc::clone(&job));
-        let plain = |error: engine::EngineError| failure::plain(&error);
-        let warnings = request::cache_warnings(request.cache.as_ref()).map_err(plain)?;
         let solve = async {
             if !request.frontend.is_empty() {
-                let solved =
-                    bridge::build(&self.0, &job, &request.frontend, &request.frontend_attrs, warnings)
-                        .await?;
+                let solved = bridge::build(&self.0, &job, &request.frontend, &request.frontend_attrs).await?;
                 return Ok(Some(solved));
             }
             // The client drives the build by further calls.
-            job.warn(warnings);
             match returned.await {
                 Ok(Ok(solved)) => Ok(solved),
                 Ok(Err(status)) => Err(failure::returned(&status)),

@@ -14,12 +14,20 @@ use bollard_buildkit_proto::moby::{
         v1::{BytesMessage, file_send_client::FileSendClient},
     },
 };
+use bytes::Bytes;
 use engine::{
     EngineError,
-    build::buildkit::{Files, Solved},
+    build::{
+        BuildFailure,
+        buildkit::{Event, Files, Solved, Watcher},
+    },
     error::Result,
 };
-use std::{collections::HashMap, io::Read};
+use futures_util::{StreamExt, stream::BoxStream};
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+};
 use tokio::sync::mpsc;
 use tonic::{Request, Status};
 
@@ -49,7 +57,25 @@ pub(super) async fn export(
             job.session.as_deref().ok_or_else(none)
         };
         match kind {
-            "moby" | "image" => answer.extend(image(shared, solved, attributes).await?),
+            // Clients that know whom they talk to ask for this, and push by the engine's own API.
+            "moby" => answer.extend(image(shared, job, solved, attributes, false).await?),
+            "image" => {
+                let push = attributes.get("push").is_some_and(|push| push == "true");
+                answer.extend(image(shared, job, solved, attributes, push).await?);
+            }
+            "docker" | "oci" => {
+                if attributes.get("tar").is_some_and(|tar| tar == "false") {
+                    return Err(Status::unknown(format!(
+                        "--output type={kind},tar=false is not supported by this engine: it makes an archive"
+                    )));
+                }
+                let title = format!("exporting to {kind} image format");
+                let (builder, names) = (&shared.engine.builder, names(attributes));
+                let exported = builder.export_archive(solved, &names, job.caches.inline, &title);
+                let (id, archive) = exported.await.map_err(|failure| failure::plain(&failure.error))?;
+                send(session()?, archive, number).await.map_err(|error| failure::plain(&error))?;
+                answer.extend(described(&id, &names));
+            }
             "local" => {
                 let files = files(shared, solved, "exporting to client directory").await?;
                 folder(session()?, files, number).await.map_err(|error| failure::plain(&error))?;
@@ -61,28 +87,58 @@ pub(super) async fn export(
             other => return Err(Status::unknown(format!("exporter {other:?} could not be found"))),
         }
     }
+    for (name, all) in &job.caches.to {
+        let session = job.session.as_deref();
+        let session = session.ok_or_else(|| Status::unknown("a push needs the client's session"))?;
+        let exported = shared.engine.builder.export_cache(solved, session, name, *all).await;
+        exported.map_err(|failure| failure::plain(&failure.error))?;
+    }
     Ok(answer)
 }
 
 async fn image(
     shared: &BuildKit,
+    job: &Job,
     solved: &Solved,
     attributes: &HashMap<String, String>,
+    push: bool,
 ) -> Result<HashMap<String, String>, Status> {
-    let names: Vec<String> = attributes
-        .get("name")
-        .map(|names| names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
-        .unwrap_or_default();
-    let made = shared.engine.builder.export_image(solved, &names).await;
-    let id = made.map_err(|failure| failure::plain(&failure.error))?;
+    warn(job, attributes);
+    let names = names(attributes);
+    let builder = &shared.engine.builder;
+    let failed = |failure: BuildFailure| failure::plain(&failure.error);
+    let id = builder.export_image(solved, &names, job.caches.inline).await.map_err(failed)?;
+    if push {
+        let session = job.session.as_deref();
+        let session = session.ok_or_else(|| Status::unknown("a push needs the client's session"))?;
+        builder.push_image(solved, session, &id, &names).await.map_err(failed)?;
+    }
+    Ok(described(&id, &names))
+}
+
+fn names(attributes: &HashMap<String, String>) -> Vec<String> {
+    let names = attributes.get("name").map(String::as_str).unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// What clients write to their metadata files.
+fn described(id: &str, names: &[String]) -> HashMap<String, String> {
     let mut answer = HashMap::from([
-        ("containerimage.digest".to_owned(), id.clone()),
-        ("containerimage.config.digest".to_owned(), id),
+        ("containerimage.digest".to_owned(), id.to_owned()),
+        ("containerimage.config.digest".to_owned(), id.to_owned()),
     ]);
     if !names.is_empty() {
         answer.insert("image.name".to_owned(), names.join(","));
     }
-    Ok(answer)
+    answer
+}
+
+/// What is asked of an image and not done.
+fn warn(job: &Job, attributes: &HashMap<String, String>) {
+    if attributes.keys().any(|key| key.starts_with("annotation")) {
+        let text = "annotations are not kept: images of this engine have a configuration and labels".to_owned();
+        job.feed.tell(Event::Warning { vertex: String::new(), text });
+    }
 }
 
 async fn files(shared: &BuildKit, solved: &Solved, title: &str) -> Result<Files, Status> {
@@ -108,16 +164,6 @@ async fn folder(session: &Session, files: Files, number: usize) -> Result<()> {
 /// `--output type=tar`
 async fn archive(session: &Session, mut files: Files, number: usize) -> Result<()> {
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let mut call = Request::new(stream_of(receiver));
-    add_metadata(&mut call, "buildkit-attachable-exporter-id", &[number.to_string()]);
-    let mut client = FileSendClient::new(session.channel.clone());
-    // The client says nothing, not even that it is there, before it has everything.
-    let taken = async {
-        let answers = client.diff_copy(call).await;
-        let mut answers = answers.map_err(|status| said("Could not send files", &status))?.into_inner();
-        while answers.message().await.map_err(|status| said("Could not send files", &status))?.is_some() {}
-        Ok(())
-    };
     let sending = async {
         let mut sent = 0;
         loop {
@@ -132,9 +178,44 @@ async fn archive(session: &Session, mut files: Files, number: usize) -> Result<(
             }
         }
     };
-    let (taken, sent): (Result<()>, Result<u64>) = tokio::join!(taken, sending);
+    let (taken, sent): (Result<()>, Result<u64>) = tokio::join!(taken(session, receiver, number), sending);
     taken?;
     let sent = sent?;
     files.done(sent);
+    Ok(())
+}
+
+/// `--output type=docker` and `oci`
+async fn send(
+    session: &Session,
+    mut archive: BoxStream<'static, io::Result<Bytes>>,
+    number: usize,
+) -> Result<()> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let sending = async {
+        while let Some(piece) = archive.next().await {
+            let piece = piece.map_err(|e| EngineError::system("Could not read the image").because(e))?;
+            for part in piece.chunks(PIECE) {
+                if sender.send(BytesMessage { data: part.to_vec() }).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        drop(sender);
+        Ok(())
+    };
+    let (taken, sent): (Result<()>, Result<()>) = tokio::join!(taken(session, receiver, number), sending);
+    taken?;
+    sent
+}
+
+/// The client takes an archive. It says nothing, not even that it is there, before it has everything.
+async fn taken(session: &Session, receiver: mpsc::Receiver<BytesMessage>, number: usize) -> Result<()> {
+    let mut call = Request::new(stream_of(receiver));
+    add_metadata(&mut call, "buildkit-attachable-exporter-id", &[number.to_string()]);
+    let mut client = FileSendClient::new(session.channel.clone());
+    let answers = client.diff_copy(call).await;
+    let mut answers = answers.map_err(|status| said("Could not send files", &status))?.into_inner();
+    while answers.message().await.map_err(|status| said("Could not send files", &status))?.is_some() {}
     Ok(())
 }

@@ -78,28 +78,73 @@ pub(super) fn of(id: &str, attributes: &HashMap<String, String>) -> Result<Solve
         contexts,
         context_folder: or("contextkey", "context"),
         dockerfile_folder: or("dockerfilekey", "dockerfile"),
+        cache_from: Vec::new(),
         warnings,
     })
 }
 
-/// Says what of a client's wishes for caches elsewhere is not done.
-pub(super) fn cache_warnings(cache: Option<&CacheOptions>) -> Result<Vec<String>> {
-    let Some(cache) = cache else { return Ok(Vec::new()) };
-    let mut warnings = Vec::new();
-    for export in &cache.exports {
-        if export.r#type != "inline" {
-            return Err(EngineError::not_implemented(format!(
-                "--cache-to type={} is not supported by this engine: its cache stays with it",
-                export.r#type
-            )));
+/// A client's wishes for caches elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Caches {
+    /// Names in registries.
+    pub(super) from: Vec<String>,
+    /// The image is to bring its own.
+    pub(super) inline: bool,
+    /// Names in registries, and whether all stages count.
+    pub(super) to: Vec<(String, bool)>,
+    /// What is not done.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Caches {
+    pub(super) fn of(cache: Option<&CacheOptions>) -> Result<Self> {
+        let mut caches = Self::default();
+        let Some(cache) = cache else { return Ok(caches) };
+        for export in &cache.exports {
+            let kind = export.r#type.as_str();
+            match (kind, export.attrs.get("ref")) {
+                ("inline", _) => caches.inline = true,
+                ("registry", Some(name)) => {
+                    let all = export.attrs.get("mode").is_some_and(|mode| mode == "max");
+                    caches.to.push((name.clone(), all));
+                }
+                ("registry", None) => {
+                    return Err(EngineError::invalid("--cache-to type=registry needs a ref"));
+                }
+                _ => {
+                    return Err(EngineError::not_implemented(format!(
+                        "--cache-to type={kind} is not supported by this engine: inline and registry are"
+                    )));
+                }
+            }
         }
-        warnings.push("--cache-to type=inline is not done: the image carries no cache".to_owned());
+        for import in &cache.imports {
+            caches.import(&import.r#type, import.attrs.get("ref").map(String::as_str));
+        }
+        Ok(caches)
     }
-    for import in &cache.imports {
-        let from = import.attrs.get("ref").unwrap_or(&import.r#type);
-        warnings.push(format!("--cache-from {from} is not used: only steps built on this engine are"));
+
+    /// Adds those that the frontend's attributes name.
+    pub(super) fn add(&mut self, attributes: &HashMap<String, String>) {
+        let text = |key: &str| attributes.get(key).map(String::as_str).unwrap_or_default();
+        for name in text("cache-from").split(',').filter(|name| !name.is_empty()) {
+            self.import("registry", Some(name));
+        }
+        let listed: Vec<serde_json::Value> = serde_json::from_str(text("cache-imports")).unwrap_or_default();
+        for one in listed {
+            self.import(one["Type"].as_str().unwrap_or_default(), one["Attrs"]["ref"].as_str());
+        }
     }
-    Ok(warnings)
+
+    fn import(&mut self, kind: &str, name: Option<&str>) {
+        match (kind, name) {
+            ("registry", Some(name)) if self.from.iter().any(|known| known == name) => {}
+            ("registry", Some(name)) => self.from.push(name.to_owned()),
+            _ => self.warnings.push(format!(
+                "--cache-from type={kind} is not used: this engine reads caches from registries only"
+            )),
+        }
+    }
 }
 
 /// Limits and network of what is run.
@@ -170,6 +215,18 @@ mod tests {
         assert_eq!(asked.build.host.ulimits.unwrap()[0].hard, Some(20));
         assert_eq!(asked.warnings.len(), 1);
         assert_eq!(asked.context_folder, "context");
+    }
+
+    #[test]
+    fn caches_are_named_once() {
+        let mut caches = Caches { from: vec!["r/a".into()], ..Caches::default() };
+        let listed = r#"[{"Type":"registry","Attrs":{"ref":"r/b"}},{"Type":"local","Attrs":{"src":"x"}}]"#;
+        caches.add(&HashMap::from([
+            ("cache-from".to_owned(), "r/a,r/b".to_owned()),
+            ("cache-imports".to_owned(), listed.to_owned()),
+        ]));
+        assert_eq!(caches.from, ["r/a", "r/b"]);
+        assert_eq!(caches.warnings.len(), 1);
     }
 
     #[test]

@@ -6,7 +6,10 @@ use super::{
 };
 use bollard_buildkit_proto::moby::{
     buildkit::secrets::v1::{GetSecretRequest, secrets_client::SecretsClient},
-    filesync::packet::file_sync_client::FileSyncClient,
+    filesync::{
+        packet::file_sync_client::FileSyncClient,
+        v1::{CredentialsRequest, CredentialsResponse, auth_client::AuthClient},
+    },
     sshforward::v1::{BytesMessage, CheckAgentRequest, ssh_client::SshClient},
     upload::v1::upload_client::UploadClient,
 };
@@ -96,6 +99,21 @@ impl BuildClient for Session {
             Ok(answer) => Ok(Some(answer.into_inner().data)),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(said(&format!("Could not get the secret {id}"), &status)),
+        }
+    }
+
+    async fn credentials(&self, host: &str) -> Result<Option<(String, String)>> {
+        if !self.serves("/moby.filesync.v1.Auth/Credentials") {
+            return Ok(None);
+        }
+        let request = CredentialsRequest { host: host.to_owned() };
+        match AuthClient::new(self.channel.clone()).credentials(request).await {
+            Ok(answer) => {
+                let CredentialsResponse { username, secret } = answer.into_inner();
+                Ok(Some((username, secret)).filter(|(_, secret)| !secret.is_empty()))
+            }
+            Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => Ok(None),
+            Err(status) => Err(said(&format!("Could not get the password for {host}"), &status)),
         }
     }
 

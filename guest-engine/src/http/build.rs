@@ -8,7 +8,7 @@ use super::{
     query::Query,
     state::AppState,
 };
-use axum::{Json, Router, body::Body, extract::State, response::Response, routing::post};
+use axum::{Json, Router, body::Body, extract::State, http::HeaderMap, response::Response, routing::post};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits};
 use engine::{
     build::{
@@ -17,6 +17,7 @@ use engine::{
     },
     events::EventType,
 };
+use engine::registry::Credentials;
 use futures_util::{StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -59,8 +60,15 @@ async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value
     ))
 }
 
-async fn build(State(state): State<AppState>, query: Query, body: Body) -> Result<Response> {
-    let request = request(&query)?;
+async fn build(
+    State(state): State<AppState>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let mut request = request(&query)?;
+    let credentials = headers.get("x-registry-config").and_then(|value| value.to_str().ok());
+    request.credentials = credentials.map(Credentials::all_from_header).unwrap_or_default();
     let quiet = query.flag("q");
     let ignored = !query.text("cachefrom").is_empty() && !matches!(query.text("cachefrom"), "[]" | "null");
     let context = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
@@ -107,6 +115,7 @@ fn line(progress: Progress) -> Value {
     match progress {
         Progress::Output(text) => json!({ "stream": text }),
         Progress::Error(text) => json!({ "stream": format!("{}{text}{}", RED.0, RED.1) }),
+        Progress::Pull(progress) => super::images::progress_line(&progress),
         Progress::Image(id) => json!({ "aux": { "ID": id } }),
     }
 }
@@ -152,7 +161,7 @@ fn request(query: &Query) -> Result<BuildRequest> {
         force_remove,
         platform: query.text("platform").to_owned(),
         host: host(query)?,
-        no_cache_stages: Vec::new(),
+        ..BuildRequest::default()
     })
 }
 

@@ -32,6 +32,8 @@ use serde_json::{Value, json};
 const LIST_FILTERS: [&str; 7] = ["dangling", "label", "before", "since", "reference", "until", "maxage"];
 const PRUNE_FILTERS: [&str; 4] = ["dangling", "label", "label!", "until"];
 
+pub(super) use progress::wire as progress_line;
+
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/images/json", get(list))

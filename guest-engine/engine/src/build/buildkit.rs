@@ -7,9 +7,12 @@
 
 mod caches;
 mod client;
+mod definition;
+mod exchange;
 mod export;
 mod mirror;
 mod progress;
+mod pull;
 mod remote;
 mod run;
 mod usage;
@@ -17,17 +20,17 @@ mod usage;
 pub use caches::CacheFolder;
 pub(super) use caches::Caches;
 pub use client::{BuildClient, Duplex, EntryKind, FileEntry, FileSink, FolderRequest};
+pub use definition::own_frontend;
 pub use export::Files;
 pub(super) use mirror::Mirrors;
 pub use progress::{Event, Vertex, VertexStatus, Watcher};
 pub use usage::{PruneRequest, Usage, moment_before};
 
 use super::{
-    BuildFailure, Builder, Workspace,
-    arguments::Arguments,
-    dockerfile::Dockerfile,
+    BuildFailure, Builder,
+    base::PullWatcher,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
-    plan::{Base, Plan},
+    plan::Base,
     remote::{GitToken, Remote},
     stage::{Build, BuildRequest, State},
     tree::Tree,
@@ -35,15 +38,18 @@ use super::{
 use crate::{
     error::{EngineError, Result},
     image::{
+        SharedCache, SharedStep, SharedSteps,
         build_steps::StepRecord,
         config::{EMPTY_LAYER, HistoryEntry, digest},
-        derive::machine_architecture,
     },
+    registry::Credentials,
 };
 use async_trait::async_trait;
+use definition::{TEXT, patterns, plan, with_line};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use progress::{Task, Teller};
+use pull::{Pulling, credentials};
 use remote::git_token;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -53,10 +59,6 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of a Dockerfile or an ignore file.
-const TEXT: u64 = 4 << 20;
-/// Frontends that are the same as what is built in here.
-const OWN_FRONTEND: &str = "docker/dockerfile";
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
 /// What a client of BuildKit asks for.
@@ -76,6 +78,8 @@ pub struct SolveRequest {
     /// What the client calls its folders.
     pub context_folder: String,
     pub dockerfile_folder: String,
+    /// Names in registries under which steps may be found.
+    pub cache_from: Vec<String>,
     /// Things that are asked for and not done, each a sentence for the user.
     pub warnings: Vec<String>,
 }
@@ -84,6 +88,8 @@ pub struct SolveRequest {
 #[derive(Debug)]
 pub struct Solved {
     state: State,
+    /// Of all stages.
+    steps: SharedSteps,
     teller: Teller,
 }
 
@@ -105,19 +111,14 @@ struct Door<'a> {
     tasks: Mutex<HashMap<Place, Task>>,
     /// Steps that were found.
     used: Mutex<BTreeSet<String>>,
+    /// Caches in registries.
+    caches: Vec<SharedCache>,
     /// Images that stages stand on, by the first stage that does.
     bases: Mutex<HashMap<String, usize>>,
 }
 
 /// Stage, instruction and trigger.
 type Place = (usize, usize, Option<usize>);
-
-/// What is there before the first stage begins.
-struct Definition {
-    dockerfile: String,
-    ignore: Vec<String>,
-    uploaded: Option<Arc<Tree>>,
-}
 
 impl Builder {
     /// Builds up to the target. A failure carries its lines and, in `text`, the Dockerfile.
@@ -136,8 +137,8 @@ impl Builder {
         if let Err(error) = self.collect_garbage().await {
             tracing::warn!(%error, "The build cache is larger than it should be");
         }
-        let state = solved?;
-        Ok(Solved { state, teller })
+        let (state, steps) = solved?;
+        Ok(Solved { state, steps, teller })
     }
 
     async fn solve_held(
@@ -146,7 +147,7 @@ impl Builder {
         client: &dyn BuildClient,
         teller: &Teller,
         cancel: CancellationToken,
-    ) -> Result<State, SolveFailure> {
+    ) -> Result<(State, SharedSteps), SolveFailure> {
         let workspace = self.workspace().await?;
         let definition = self.definition(request, client, teller, &workspace, &cancel).await?;
         let located = |failure: BuildFailure| SolveFailure {
@@ -170,6 +171,7 @@ impl Builder {
             tasks: Mutex::default(),
             used: Mutex::default(),
             bases: Mutex::default(),
+            caches: self.shared_caches(request, client, teller).await,
         };
         let build = Build::new(self, &request.build, &door, plan, arguments, workspace);
         let built = door.stages(&build).await;
@@ -183,76 +185,8 @@ impl Builder {
         for (name, value) in &request.build.labels {
             state.config.labels.get_or_insert_default().insert(name.clone(), value.clone());
         }
-        Ok(state)
-    }
-
-    /// Fetches the Dockerfile and the ignore file.
-    async fn definition(
-        &self,
-        request: &SolveRequest,
-        client: &dyn BuildClient,
-        teller: &Teller,
-        workspace: &Workspace,
-        cancel: &CancellationToken,
-    ) -> Result<Definition> {
-        if request.upload.is_some() || (request.remote.is_some() && !request.own_dockerfile) {
-            let taken = self.taken(request, client, teller, workspace, cancel).await?;
-            let dockerfile = taken.dockerfile;
-            return Ok(Definition { dockerfile, ignore: Vec::new(), uploaded: Some(Arc::new(taken.tree)) });
-        }
-        let name = super::tree::clean(&request.build.dockerfile);
-        let own_ignore = format!("{name}.dockerignore");
-        let task = teller.begin(format!("[internal] load build definition from {name}"));
-        let started = SystemTime::now();
-        let wanted = FolderRequest {
-            name: request.dockerfile_folder.clone(),
-            follow: vec![name.clone(), own_ignore.clone()],
-            exclude: Vec::new(),
-        };
-        let synced = self.mirrors.sync(client, wanted).await;
-        let read = synced.and_then(|synced| {
-            task.note("transferring dockerfile:", synced.sent, started);
-            let text = synced.tree.text(&name, TEXT)?;
-            let text = text.ok_or_else(|| {
-                EngineError::invalid(format!(
-                    "failed to read dockerfile: open {}: no such file or directory",
-                    request.build.dockerfile
-                ))
-            })?;
-            Ok((text, synced.tree.text(&own_ignore, TEXT)?))
-        });
-        task.ended(&read);
-        let (dockerfile, ignore) = read?;
-        if let Some(url) = &request.remote {
-            let tree = self.elsewhere(client, teller, workspace, cancel, url).await?;
-            return Ok(Definition { dockerfile, ignore: Vec::new(), uploaded: Some(tree) });
-        }
-        if dockerfile.trim().is_empty() {
-            return Err(EngineError::invalid(format!(
-                "the Dockerfile ({}) cannot be empty",
-                request.build.dockerfile
-            )));
-        }
-        let task = teller.begin("[internal] load .dockerignore");
-        let started = SystemTime::now();
-        let ignore = match ignore {
-            Some(own) => Ok(own),
-            None => {
-                let wanted = FolderRequest {
-                    name: request.context_folder.clone(),
-                    follow: vec![".dockerignore".to_owned()],
-                    exclude: Vec::new(),
-                };
-                // A folder of its own: it must not make the mirror of the context forget the rest.
-                let synced = self.mirrors.peek(client, wanted).await;
-                synced.and_then(|synced| {
-                    task.note("transferring context:", synced.sent, started);
-                    Ok(synced.tree.text(".dockerignore", TEXT)?.unwrap_or_default())
-                })
-            }
-        };
-        task.ended(&ignore);
-        Ok(Definition { dockerfile, ignore: patterns(&ignore?), uploaded: None })
+        let steps = build.finished().flat_map(|state| state.steps.clone()).collect();
+        Ok((state, steps))
     }
 }
 
@@ -269,64 +203,6 @@ impl From<EngineError> for SolveFailure {
     fn from(error: EngineError) -> Self {
         Self { failure: error.into(), dockerfile: String::new(), name: String::new() }
     }
-}
-
-/// Errors of reading a Dockerfile name their line in words.
-fn with_line(error: EngineError) -> BuildFailure {
-    let text = error.to_string();
-    let line = text
-        .strip_prefix("dockerfile parse error on line ")
-        .and_then(|rest| rest.split(':').next()?.parse().ok());
-    BuildFailure { error, code: None, lines: line.map(|line| (line, line)) }
-}
-
-fn plan(request: &SolveRequest, text: &str) -> Result<(Plan, Arguments)> {
-    let dockerfile = Dockerfile::parse(text)?;
-    let asked = request.build.arguments.get("BUILDKIT_SYNTAX").cloned().flatten();
-    if let Some(frontend) = asked.or_else(|| dockerfile.syntax.clone()) {
-        own_frontend(&frontend)?;
-    }
-    let mut arguments = Arguments::new(request.build.arguments.clone());
-    let platform = match request.build.platform.as_str() {
-        "" => format!("linux/{}", machine_architecture()),
-        platform => platform.to_owned(),
-    };
-    arguments.set_platform(&platform, &request.build.target);
-    let plan = Plan::new(&dockerfile, &mut arguments, &request.build.target)?;
-    Ok((plan, arguments))
-}
-
-/// `# syntax=`: version 1 of Docker's own is what is built in; others would be programs to be run.
-pub fn own_frontend(frontend: &str) -> Result<()> {
-    let plain = frontend.strip_prefix("docker.io/").unwrap_or(frontend);
-    let plain = plain.split('@').next().unwrap_or_default();
-    let (name, tag) = plain.split_once(':').unwrap_or((plain, "latest"));
-    let version = tag.split(['.', '-']).next().unwrap_or_default();
-    if matches!(name, OWN_FRONTEND | "docker/dockerfile-upstream")
-        && matches!(version, "1" | "latest" | "labs" | "master" | "experimental")
-    {
-        return Ok(());
-    }
-    Err(EngineError::not_implemented(format!(
-        "the frontend {frontend} is not supported: this engine builds Dockerfiles itself (as {OWN_FRONTEND}:1) and \
-         runs no other frontends"
-    )))
-}
-
-/// Patterns as clients understand them: without comments and empty lines.
-fn patterns(text: &str) -> Vec<String> {
-    text.strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .filter_map(|line| {
-            let (mark, path) = line.strip_prefix('!').map_or(("", line), |rest| ("!", rest.trim()));
-            let clean = super::tree::clean(path);
-            (!clean.is_empty()).then(|| format!("{mark}{clean}"))
-        })
-        .collect()
 }
 
 impl Door<'_> {
@@ -486,7 +362,13 @@ impl Front for Door<'_> {
             return Ok(false);
         }
         let digest = step_digest(state, key);
-        let Some(record) = build.builder.images.step(&digest) else { return Ok(false) };
+        let record = match build.builder.images.step(&digest) {
+            Some(record) => record,
+            None => match self.find_elsewhere(build, state, &digest).await {
+                Some(record) => record,
+                None => return Ok(false),
+            },
+        };
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
         advance(state, key, &digest, &record);
         Ok(true)
@@ -574,6 +456,14 @@ impl Front for Door<'_> {
         git_token(self.client, host).await
     }
 
+    async fn credentials(&self, _build: &Build<'_>, domain: &str) -> Result<Credentials> {
+        credentials(self.client, domain).await
+    }
+
+    fn pulling(&self, image: &str) -> Box<dyn PullWatcher> {
+        Box::new(Pulling::new(self.teller.begin(format!("[internal] pull {image}"))))
+    }
+
     fn is_lenient(&self) -> bool {
         true
     }
@@ -582,6 +472,9 @@ impl Front for Door<'_> {
         EngineError::invalid(match trouble {
             Trouble::Exit { words, code } => {
                 format!("process {:?} did not complete successfully: exit code: {code}", words.join(" "))
+            }
+            Trouble::NoImage { image, full, error } => {
+                format!("{image}: failed to resolve source metadata for {full}: {error}")
             }
             Trouble::NoStage { from, itself: true } => {
                 format!("circular dependency detected on stage: stage-{from}")
@@ -617,6 +510,12 @@ fn advance(state: &mut State, key: &StepKey, digest: &str, record: &StepRecord) 
         ..HistoryEntry::default()
     });
     state.layers.extend(record.layer.clone());
+    let step = SharedStep {
+        layer: record.layer.clone(),
+        created: record.created.clone(),
+        description: record.description.clone(),
+    };
+    state.steps.insert(digest.to_owned(), step);
     state.key = match key.link {
         true => named_digest(&format!("{} {digest}", state.key)),
         false => digest.to_owned(),
@@ -648,27 +547,6 @@ fn full_name(image: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_dockers_own_frontend_is_built_in() {
-        for own in [
-            "docker/dockerfile:1",
-            "docker/dockerfile:1.7-labs",
-            "docker.io/docker/dockerfile",
-            "docker/dockerfile:1@sha256:0",
-        ] {
-            assert!(own_frontend(own).is_ok(), "{own}");
-        }
-        for other in ["docker/dockerfile:2", "me/frontend", "docker/dockerfiles:1"] {
-            let error = own_frontend(other).unwrap_err().to_string();
-            assert!(error.contains("runs no other frontends"), "{error}");
-        }
-    }
-
-    #[test]
-    fn patterns_are_cleaned_for_the_client() {
-        assert_eq!(patterns("# no\n\n /a/./b/ \n!c\n**/*.o\n/\n"), ["a/b", "!c", "**/*.o"]);
-    }
 
     #[test]
     fn a_link_does_not_depend_on_what_is_below() {

@@ -5,6 +5,7 @@
 use super::{
     BuildFailure, Builder, Progress, Workspace,
     arguments::Arguments,
+    base::PullWatcher,
     context::{self, Context},
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
@@ -20,6 +21,7 @@ use crate::{
     id::{random_id, short},
     image::{Derived, Reference},
     ports::{AttachRequest, StreamKind},
+    registry::Credentials,
 };
 use async_trait::async_trait;
 use bollard_stubs::models::{ContainerConfig, HealthConfig};
@@ -44,6 +46,19 @@ struct Classic {
     number: AtomicUsize,
     total: usize,
     containers: Mutex<Containers>,
+}
+
+/// Passes on what a pull says.
+#[derive(Debug)]
+struct Relay(mpsc::Sender<Progress>);
+
+impl PullWatcher for Relay {
+    fn tell(&mut self, progress: crate::image::Progress) {
+        // Left out when the client is behind: the next one says more.
+        drop(self.0.try_send(Progress::Pull(progress)));
+    }
+
+    fn ended(self: Box<Self>, _error: Option<&EngineError>) {}
 }
 
 #[derive(Debug, Default)]
@@ -394,6 +409,25 @@ impl Front for Classic {
         Ok(None)
     }
 
+    async fn credentials(&self, build: &Build<'_>, domain: &str) -> Result<Credentials> {
+        let known = &build.request.credentials;
+        let names: &[&str] = match domain {
+            "docker.io" => &["https://index.docker.io/v1/", "index.docker.io", "docker.io"],
+            other => &[other],
+        };
+        let plain = |key: &str| {
+            let host = key.trim_start_matches("https://").trim_start_matches("http://");
+            host.split('/').next() == Some(domain)
+        };
+        let found = names.iter().find_map(|name| known.get(*name));
+        let found = found.or_else(|| known.iter().find(|(key, _)| plain(key)).map(|(_, it)| it));
+        Ok(found.cloned().unwrap_or_default())
+    }
+
+    fn pulling(&self, _image: &str) -> Box<dyn PullWatcher> {
+        Box::new(Relay(self.output.clone()))
+    }
+
     fn is_lenient(&self) -> bool {
         false
     }
@@ -403,6 +437,7 @@ impl Front for Classic {
             Trouble::Exit { words, code } => {
                 format!("The command '{}' returned a non-zero code: {code}", words.join(" "))
             }
+            Trouble::NoImage { error, .. } => error.to_string(),
             Trouble::NoStage { from, itself: true } => {
                 format!("invalid from flag value {from}: refers to current build stage")
             }

@@ -1,11 +1,6 @@
 //! `docker commit`: an image of what a container has become.
 
-use super::{
-    Builder,
-    dockerfile::Dockerfile,
-    instruction::{Command, parse},
-    run_config::apply,
-};
+use super::{Builder, dockerfile::Dockerfile, instruction::parse, run_config::apply};
 use crate::{
     container::Status,
     error::{EngineError, Result},
@@ -107,24 +102,41 @@ pub(super) fn image_config(config: &ContainerConfig) -> Result<ImageConfig> {
         .map_err(|e| EngineError::invalid("Invalid configuration").because(e))
 }
 
+/// What can be changed; the rest needs a build.
+const CHANGES: [&str; 11] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// Changes are no Dockerfile whose lines one could look at.
+fn without_line(error: EngineError) -> EngineError {
+    let text = error.to_string();
+    match text.strip_prefix("dockerfile parse error on line ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, what)) => EngineError::invalid(what.to_owned()),
+        None => error,
+    }
+}
+
 /// Applies `--change`.
 pub(super) fn changed(config: &mut ImageConfig, changes: &[String]) -> Result<()> {
     let dockerfile = Dockerfile::parse(&changes.join("\n"))?;
     let mut cmd_set = false;
-    for instruction in parse(&dockerfile)? {
-        let allowed = !matches!(
-            instruction.command,
-            Command::From { .. }
-                | Command::Run { .. }
-                | Command::Transfer(_)
-                | Command::Arg(_)
-                | Command::Maintainer(_)
-                | Command::Shell(_)
-        );
-        if !allowed {
-            let word = instruction.text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    for line in &dockerfile.lines {
+        let word = line.text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+        if !CHANGES.contains(&word.as_str()) {
             return Err(EngineError::invalid(format!("{word} is not a valid change command")));
         }
+    }
+    for instruction in parse(&dockerfile).map_err(without_line)? {
         let unquoted = super::steps::expanded(&instruction.command, dockerfile.escape, [].as_slice())
             .map_err(EngineError::invalid)?;
         apply(config, &unquoted, &mut cmd_set)?;

@@ -3,6 +3,7 @@
 
 use super::{
     BuildFailure,
+    base::PullWatcher,
     mount::BuildMount,
     remote::GitToken,
     stage::{Build, State},
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     error::{EngineError, Result},
     ports::LayerInfo,
+    registry::Credentials,
 };
 use async_trait::async_trait;
 use bollard_stubs::models::ImageConfig;
@@ -88,6 +90,8 @@ pub(super) enum Trouble<'a> {
     Exit { words: &'a [String], code: i32 },
     /// `--from` a stage that is none, or not there yet.
     NoStage { from: &'a str, itself: bool },
+    /// An image that is not here, and cannot be pulled.
+    NoImage { image: &'a str, full: &'a str, error: &'a EngineError },
     /// A download that did not work.
     NoDownload { error: &'a EngineError },
     /// Nothing to copy is there.
@@ -139,6 +143,10 @@ pub(super) trait Front: Debug + Send + Sync {
     /// Whether it lets pass, as BuildKit does, what the classic builder refuses: patterns that match nothing,
     /// several files for one place, owners that nobody knows, downloads without a name.
     fn is_lenient(&self) -> bool;
+    /// What the client would show a registry.
+    async fn credentials(&self, build: &Build<'_>, domain: &str) -> Result<Credentials>;
+    /// An image is about to be pulled.
+    fn pulling(&self, image: &str) -> Box<dyn PullWatcher>;
     /// Words a failure.
     fn trouble(&self, trouble: Trouble<'_>) -> EngineError;
     /// Cancelled when nobody waits for the build any more.

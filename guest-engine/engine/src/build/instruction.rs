@@ -493,10 +493,13 @@ mod tests {
     #[test]
     fn mistakes_name_their_line() {
         for (text, error) in [
-            ("FROM a\nFOO b", "dockerfile parse error on line 2: unknown instruction: FOO"),
+            (
+                "FROM a\nFOO b",
+                "dockerfile parse error on line 2: unknown instruction: FOO (did you mean FROM?)",
+            ),
             ("FROM a b", "dockerfile parse error on line 1: FROM requires either one or three arguments"),
             ("SHELL sh", "dockerfile parse error on line 1: SHELL requires the arguments to be in JSON form"),
-            ("COPY --bogus=1 a b", "dockerfile parse error on line 1: unknown flag: --bogus"),
+            ("COPY --bogus=1 a b", "dockerfile parse error on line 1: unknown flag: bogus"),
             ("ENV x", "dockerfile parse error on line 1: ENV must have two arguments"),
         ] {
             assert_eq!(parsed(text).unwrap_err().to_string(), error);

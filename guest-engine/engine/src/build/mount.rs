@@ -246,7 +246,7 @@ mod tests {
         for (text, error) in [
             ("type=what,target=/x", "unsupported mount type \"what\""),
             ("target=/x,bogus=1", "unexpected key 'bogus' in 'target=/x,bogus=1'"),
-            ("type=cache", "target required: a mount needs a target other than the root"),
+            ("type=cache", "invalid mount target \"/\""),
             ("type=cache,target=/x,sharing=no", "unsupported sharing value \"no\""),
             ("type=secret", "one of source, target required"),
         ] {

@@ -3,6 +3,7 @@
 use super::{
     BuildFailure, Builder, Workspace,
     arguments::Arguments,
+    base::Pulls,
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Step, StepKey, Trouble},
     instruction::{Command, Instruction, parse},
@@ -15,8 +16,9 @@ use super::{
 use crate::{
     error::{EngineError, ErrorKind, Result},
     id::random_id,
-    image::{Image, config::HistoryEntry, derive::machine_architecture},
+    image::{SharedSteps, config::HistoryEntry},
     ports::LayerInfo,
+    registry::Credentials,
 };
 use bollard_stubs::models::{HostConfig, ImageConfig};
 use futures_util::future::BoxFuture;
@@ -47,6 +49,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Stages that do not use the cache, when not all are.
     pub no_cache_stages: Vec<String>,
+    /// What registries are to be shown, by their names in the client's configuration.
+    pub credentials: BTreeMap<String, Credentials>,
     /// Fetch base images even if they are here.
     pub pull: bool,
     /// Remove the containers of steps that worked.
@@ -68,6 +72,7 @@ pub(super) struct Build<'a> {
     pub(super) plan: Plan,
     pub(super) workspace: Workspace,
     spooled: AtomicUsize,
+    pub(super) pulls: Pulls,
     done: Vec<OnceCell<State>>,
     /// As they are before the first stage; learns what the stages use.
     arguments: Mutex<Arguments>,
@@ -85,6 +90,8 @@ pub(super) struct State {
     pub(super) key: String,
     pub(super) layers: Vec<String>,
     pub(super) history: Vec<HistoryEntry>,
+    /// Of BuildKit's door: the steps that led here, as others may find them.
+    pub(super) steps: SharedSteps,
     /// As Go calls it; empty for this machine's.
     pub(super) architecture: String,
     pub(super) variant: Option<String>,
@@ -111,7 +118,8 @@ impl<'a> Build<'a> {
     ) -> Self {
         let done = plan.stages.iter().map(|_| OnceCell::new()).collect();
         let arguments = Mutex::new(arguments);
-        Self { builder, request, front, plan, workspace, spooled: AtomicUsize::new(0), done, arguments }
+        let (spooled, pulls) = (AtomicUsize::new(0), Pulls::default());
+        Self { builder, request, front, plan, workspace, spooled, pulls, done, arguments }
     }
 
     /// The finished stage: whoever needs it first builds it, the others wait.
@@ -137,6 +145,11 @@ impl<'a> Build<'a> {
         Ok(work.state)
     }
 
+    /// What all stages that are done have become.
+    pub(super) fn finished(&self) -> impl Iterator<Item = &State> {
+        self.done.iter().filter_map(OnceCell::get)
+    }
+
     /// Given arguments that nothing used.
     pub(super) fn unused_arguments(&self) -> String {
         self.arguments.lock().unwrap_or_else(PoisonError::into_inner).unused().join(" ")
@@ -156,39 +169,6 @@ impl<'a> Build<'a> {
 
     pub(super) fn gone() -> BuildFailure {
         EngineError::new(ErrorKind::Unavailable, "the build was cancelled").into()
-    }
-
-    /// An image that a build names.
-    pub(super) async fn image(&self, image: &str, platform: &str) -> Result<Image> {
-        let local = self.builder.images.get(image).await;
-        let found = match (local, self.builder.source.get()) {
-            (Ok(found), _) if !self.request.pull => found,
-            (Err(error), _) if error.kind() != ErrorKind::NotFound => return Err(error),
-            (_, Some(source)) => {
-                source.fetch(image, platform).await?;
-                self.builder.images.get(image).await?
-            }
-            (Err(_), None) => {
-                return Err(EngineError::not_implemented(format!(
-                    "{image} is not here, and this engine cannot pull images yet. Bring it with \"docker load -i \
-                     FILE\""
-                )));
-            }
-            (Ok(found), None) => found,
-        };
-        let mut wanted = platform.split('/');
-        let (os, architecture) = (wanted.next().unwrap_or_default(), wanted.next().unwrap_or_default());
-        let actual = match found.config.architecture.as_str() {
-            "" => machine_architecture(),
-            architecture => architecture,
-        };
-        if (!os.is_empty() && os != "linux") || (!architecture.is_empty() && architecture != actual) {
-            return Err(EngineError::not_found(format!(
-                "image with reference {image} was found but does not match the specified platform: wanted \
-                 {platform}, actual: linux/{actual}"
-            )));
-        }
-        Ok(found)
     }
 
     /// Layers of a stage or an image to copy from, or files that have a name.

@@ -1,6 +1,12 @@
 //! An image of layers that are there, in one go: what a build by BuildKit's rules ends in.
 
-use super::{Images, config::HistoryEntry, derive::machine_architecture, record_of};
+use super::{
+    Images,
+    config::HistoryEntry,
+    derive::machine_architecture,
+    record_of,
+    shared_cache::{FIELD, SharedSteps},
+};
 use crate::error::{EngineError, Result};
 use bollard_stubs::models::ImageConfig;
 use serde_json::json;
@@ -16,6 +22,8 @@ pub struct Assembled {
     pub architecture: String,
     pub variant: Option<String>,
     pub author: String,
+    /// Steps that others may take from it; none when it is no cache.
+    pub(crate) steps: SharedSteps,
 }
 
 impl Images {
@@ -60,6 +68,9 @@ fn blob(assembled: Assembled) -> Result<Vec<u8>> {
     }
     if let Some(variant) = assembled.variant {
         object["variant"] = json!(variant);
+    }
+    if !assembled.steps.is_empty() {
+        object[FIELD] = json!(assembled.steps);
     }
     serde_json::to_vec(&object)
         .map_err(|error| EngineError::system("Could not write an image configuration").because(error))

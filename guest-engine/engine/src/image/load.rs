@@ -12,7 +12,7 @@ mod archive;
 mod manifest;
 pub(crate) mod pipe;
 
-use super::{Images, record_of, store::Record, tag::give_name};
+use super::{Images, record_of, store::Record, tag::put_name};
 use crate::{
     error::{EngineError, Result},
     ports::LayerInfo,
@@ -126,7 +126,7 @@ impl Images {
                     index.images.insert(id.clone(), record);
                     for name in names {
                         let familiar = name.familiar();
-                        if let Some(before) = give_name(index, name.clone(), id) {
+                        if let Some(before) = put_name(index, name.clone(), id) {
                             said.push(LoadProgress::Renamed { name: familiar.clone(), before });
                         }
                         said.push(LoadProgress::Named(familiar));

@@ -2,7 +2,7 @@
 
 use super::{Images, Reference, config::ConfigFile, config::is_sha256, reference::is_hex_id, store::Index};
 use crate::error::{EngineError, Result};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// An image as others need it.
 #[derive(Clone, Debug)]
@@ -31,6 +31,11 @@ impl Images {
         let index = self.snapshot();
         let id = resolve(&index, name)?;
         self.image(&index, &id).await
+    }
+
+    /// Every image there is.
+    pub(crate) fn ids(&self) -> BTreeSet<String> {
+        self.snapshot().images.keys().cloned().collect()
     }
 
     pub(super) async fn image(&self, index: &Index, id: &str) -> Result<Image> {

@@ -10,7 +10,7 @@ use super::{
     progress::{ProgressSender, short},
     record_of,
     store::{ManifestRecord, Record, Source},
-    tag::give_name,
+    tag::put_name,
 };
 use crate::{
     ErrorKind,
@@ -40,11 +40,11 @@ pub struct PullRequest {
 }
 
 /// An image as a registry has it.
-struct Found {
+pub(super) struct Found {
     /// By which the name is known; of the index where there is one.
     digest: String,
     image: Fetched,
-    manifest: Box<ImageManifest>,
+    pub(super) manifest: Box<ImageManifest>,
 }
 
 /// What came of one name.
@@ -173,7 +173,7 @@ impl Images {
     }
 
     /// Writes layers down as nobody's before they come.
-    async fn expect(&self, layers: &[String]) -> Result<()> {
+    pub(super) async fn expect(&self, layers: &[String]) -> Result<()> {
         let missing: BTreeSet<String> = {
             let index = self.snapshot();
             layers.iter().filter(|layer| !index.needs_layer(layer)).cloned().collect()
@@ -275,7 +275,7 @@ impl Images {
             }
             index.names.insert(by_digest, id.to_owned());
             if reference.digest().is_none() && !unchanged {
-                give_name(index, reference.clone(), id);
+                put_name(index, reference.clone(), id);
             }
             Ok(())
         })
@@ -314,7 +314,11 @@ fn source(reference: &Reference, blob: &Descriptor) -> Source {
 }
 
 /// Reads manifests until one is an image's.
-async fn find(session: &Session, reference: &Reference, wanted: &Platform) -> Result<Found, Failure> {
+pub(super) async fn find(
+    session: &Session,
+    reference: &Reference,
+    wanted: &Platform,
+) -> Result<Found, Failure> {
     let mut next = reference.digest().or(reference.tag()).unwrap_or("latest").to_owned();
     let mut digest = None;
     for _ in 0..DEPTH {
@@ -363,7 +367,7 @@ fn refused(failure: Failure, reference: &Reference) -> EngineError {
 }
 
 /// Shows what happens to a layer until it is here.
-async fn follow(
+pub(super) async fn follow(
     mut state: tokio::sync::watch::Receiver<State>,
     wanted: &Wanted,
     progress: &ProgressSender,

@@ -74,6 +74,30 @@ impl Images {
         Err(last.unwrap_or_else(|| EngineError::system("no endpoint for the registry")))
     }
 
+    /// Pushes an image under a name that it does not have here.
+    pub(crate) async fn push_as(
+        &self,
+        registries: &Registries,
+        id: &str,
+        request: &PushRequest,
+        progress: &ProgressSender,
+    ) -> Result<()> {
+        let image = self.get(id).await?;
+        let mut last = None;
+        for endpoint in registries.endpoints(request.reference.domain(), true).await? {
+            match registries.connect(&endpoint, &request.credentials).await {
+                Ok(session) => {
+                    let mut pushed = BTreeMap::new();
+                    return self
+                        .push_image(&session, &image, &request.reference, &mut pushed, progress)
+                        .await;
+                }
+                Err(failure) => last = Some(failure.into()),
+            }
+        }
+        Err(last.unwrap_or_else(|| EngineError::system("no endpoint for the registry")))
+    }
+
     fn tags_to_push(&self, reference: &Reference) -> Result<Vec<Reference>> {
         if reference.digest().is_some() {
             return Err(EngineError::invalid("cannot push a digest reference"));
@@ -106,9 +130,20 @@ impl Images {
         pushed: &mut BTreeMap<String, Blob>,
         progress: &ProgressSender,
     ) -> Result<()> {
+        let image = self.get(&reference.to_string()).await?;
+        self.push_image(session, &image, reference, pushed, progress).await
+    }
+
+    async fn push_image(
+        &self,
+        session: &Session,
+        image: &Image,
+        reference: &Reference,
+        pushed: &mut BTreeMap<String, Blob>,
+        progress: &ProgressSender,
+    ) -> Result<()> {
         // What is being sent must stay.
         let _holding = self.adding.read().await;
-        let image = self.get(&reference.to_string()).await?;
         for layer in image.layers.iter().rev() {
             progress.layer(&short(layer), "Preparing").await;
         }
@@ -139,12 +174,12 @@ impl Images {
         if !session.has_blob(path, &image.id).await? {
             session.put_blob(path, &image.id, &config).await?;
         }
-        let (bytes, media_type) = self.manifest_for(&image, config.len(), &layers).await?;
+        let (bytes, media_type) = self.manifest_for(image, config.len(), &layers).await?;
         let tag = reference.tag().unwrap_or_default();
         session.put_manifest(path, tag, &media_type, &bytes).await?;
 
         let size = bytes.len() as u64;
-        let digest = self.keep_pushed(&image, reference, &layers, bytes, media_type).await?;
+        let digest = self.keep_pushed(image, reference, &layers, bytes, media_type).await?;
         progress.message(None, format!("{tag}: digest: {digest} size: {size}")).await;
         progress.send(Progress::Pushed { tag: tag.to_owned(), digest, size }).await;
         let familiar = reference.familiar();

@@ -39,14 +39,31 @@ impl Images {
         if names.is_empty() {
             return Err(EngineError::invalid("no images to save"));
         }
+        // In the order they are asked for, each once, with the names they are asked for by.
+        let mut wanted: Vec<(Image, Vec<Reference>)> = Vec::new();
+        for name in names {
+            for (image, given) in self.named_images(name).await? {
+                match wanted.iter_mut().find(|(known, _)| known.id == image.id) {
+                    Some((_, known)) => known.extend(given),
+                    None => wanted.push((image, given)),
+                }
+            }
+        }
+        self.save_as(wanted).await
+    }
+
+    /// The same under names that they need not have here.
+    pub(crate) async fn save_as(
+        self: &Arc<Self>,
+        wanted: Vec<(Image, Vec<Reference>)>,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
         let holding = Arc::clone(self);
         let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
         let (ready, planned) = tokio::sync::oneshot::channel();
-        let names = names.to_vec();
         tokio::spawn(async move {
             // Nothing is swept while it is being written.
             let _adding = holding.adding.read().await;
-            let plan = match holding.plan(&names).await {
+            let plan = match holding.plan(wanted).await {
                 Ok(plan) => plan,
                 Err(error) => return drop(ready.send(Err(error))),
             };
@@ -62,17 +79,7 @@ impl Images {
         }))
     }
 
-    async fn plan(&self, names: &[String]) -> Result<Plan> {
-        // In the order they are asked for, each once, with the names they are asked for by.
-        let mut wanted: Vec<(Image, Vec<Reference>)> = Vec::new();
-        for name in names {
-            for (image, given) in self.named_images(name).await? {
-                match wanted.iter_mut().find(|(known, _)| known.id == image.id) {
-                    Some((_, known)) => known.extend(given),
-                    None => wanted.push((image, given)),
-                }
-            }
-        }
+    async fn plan(&self, wanted: Vec<(Image, Vec<Reference>)>) -> Result<Plan> {
         let mut plan = Plan::default();
         let (mut manifest, mut index) = (Vec::new(), Vec::new());
         let mut repositories: BTreeMap<String, Map<String, Value>> = BTreeMap::new();

@@ -32,6 +32,11 @@ pub(super) fn give_name(index: &mut Index, name: Reference, id: &str) -> Option<
     if let Some(record) = index.images.get_mut(id) {
         record.tagged_at = Some(now());
     }
+    put_name(index, name, id)
+}
+
+/// The same where nobody tags: what comes from elsewhere brings its names along.
+pub(super) fn put_name(index: &mut Index, name: Reference, id: &str) -> Option<String> {
     index.names.insert(name, id.to_owned()).filter(|before| before != id)
 }
 

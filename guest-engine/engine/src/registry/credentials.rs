@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose};
 use serde::Deserialize;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Docker's `AuthConfig`.
 #[derive(Clone, Default, Deserialize)]
@@ -20,6 +20,22 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Of a user; of nobody, the secret is a token.
+    pub(crate) fn of(user: &str, secret: &str) -> Self {
+        match user {
+            "" => Self { identitytoken: secret.to_owned(), ..Self::default() },
+            user => Self { username: user.to_owned(), password: secret.to_owned(), ..Self::default() },
+        }
+    }
+
+    /// By server, from the header `X-Registry-Config`. What is not understood counts as nothing.
+    pub fn all_from_header(header: &str) -> BTreeMap<String, Self> {
+        let parsed = decode(header)
+            .and_then(|json| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(&json).ok());
+        let each = parsed.unwrap_or_default().into_iter();
+        each.filter_map(|(server, json)| Some((server, Self::parse(json.to_string().as_bytes())?))).collect()
+    }
+
     /// From JSON. `None` when it is not understood.
     pub fn parse(json: &[u8]) -> Option<Self> {
         let mut parsed: Self = serde_json::from_slice(json).ok()?;
@@ -86,6 +102,15 @@ mod tests {
         }
         let joined = Credentials::parse(br#"{"auth":"YTpiOmM="}"#).unwrap();
         assert_eq!(joined.basic(), Some(("a", "b:c")));
+    }
+
+    #[test]
+    fn builds_bring_those_of_all_servers() {
+        let json = br#"{"r:5000":{"username":"a","password":"b"},"https://index.docker.io/v1/":{"auth":"YTpiOmM="}}"#;
+        let all = Credentials::all_from_header(&general_purpose::URL_SAFE.encode(json));
+        assert_eq!(all["r:5000"].basic(), Some(("a", "b")));
+        assert_eq!(all["https://index.docker.io/v1/"].basic(), Some(("a", "b:c")));
+        assert!(Credentials::all_from_header("e30=").is_empty());
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Running {
     }
 }
 
-fn wire(progress: &Progress) -> Value {
+pub(in crate::http) fn wire(progress: &Progress) -> Value {
     match progress {
         Progress::Message { id: Some(id), text } => json!({ "status": text, "id": id }),
         Progress::Message { id: None, text } => json!({ "status": text }),

@@ -23,6 +23,9 @@ pub trait BuildClient: Debug + Send + Sync {
     /// A secret's value; `None` when the client has no such secret.
     async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>>;
 
+    /// User and password, or a token for no user, that it has for a registry.
+    async fn credentials(&self, host: &str) -> Result<Option<(String, String)>>;
+
     /// Whether the client has that SSH agent.
     async fn has_agent(&self, id: &str) -> Result<bool>;
 

@@ -1,21 +1,33 @@
 //! What becomes of a finished build: an image with names, or files for the client.
 
 use super::client::{EntryKind, FileEntry};
-use super::{Solved, progress::Task};
+use super::{
+    BuildClient, Solved,
+    progress::Task,
+    pull::{Pulling, credentials},
+};
 use crate::{
     build::{
-        BuildFailure, Builder, Workspace, blocking,
+        BuildFailure, Builder, Workspace,
+        base::PullWatcher,
+        blocking,
         classic::names,
         transfer::discard,
         tree::{Kind, Tree},
     },
     error::{EngineError, Result},
     id::random_id,
-    image::Assembled,
+    image::{Assembled, PushRequest, progress},
+};
+use bytes::Bytes;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
 };
 use std::{
+    collections::HashMap,
     fs::File,
-    io::{Read, Seek},
+    io::{self, Read, Seek},
     sync::Arc,
     time::SystemTime,
 };
@@ -27,29 +39,28 @@ pub struct Files {
     tree: Arc<Tree>,
     /// In the order that clients want: a folder's content right after it.
     paths: Vec<String>,
+    /// Which path has a content first, by where that stands: the others are links to it.
+    firsts: HashMap<u64, usize>,
     task: Option<Task>,
     started: SystemTime,
     _workspace: Workspace,
 }
 
 impl Builder {
-    /// Makes an image of it, gives it names, and says its id.
-    pub async fn export_image(&self, solved: &Solved, tags: &[String]) -> Result<String, BuildFailure> {
+    /// Makes an image of it, gives it names, and says its id. With its cache `inline`, later builds elsewhere may
+    /// use it.
+    pub async fn export_image(
+        &self,
+        solved: &Solved,
+        tags: &[String],
+        inline: bool,
+    ) -> Result<String, BuildFailure> {
         let names = names(tags)?;
         let task = solved.teller.begin("exporting to image");
         let started = SystemTime::now();
         let exported = async {
-            let state = &solved.state;
-            let assembled = Assembled {
-                config: state.config.clone(),
-                layers: state.layers.clone(),
-                history: state.history.clone(),
-                architecture: state.architecture.clone(),
-                variant: state.variant.clone(),
-                author: state.author.clone(),
-            };
             let held = self.images.hold_layers().await;
-            let id = self.images.assemble(assembled).await;
+            let id = self.images.assemble(solved.assembled(inline)).await;
             drop(held);
             let id = id?;
             task.note("exporting layers", 0, started);
@@ -66,6 +77,71 @@ impl Builder {
         Ok(exported?)
     }
 
+    /// The image as an archive that has these names in it. It stays no image of this engine, unless it is one.
+    pub async fn export_archive(
+        &self,
+        solved: &Solved,
+        tags: &[String],
+        inline: bool,
+        title: &str,
+    ) -> Result<(String, BoxStream<'static, io::Result<Bytes>>), BuildFailure> {
+        let names = names(tags)?;
+        let task = solved.teller.begin(title);
+        let exported = async {
+            let held = self.images.hold_layers().await;
+            let before = self.images.ids();
+            let id = self.images.assemble(solved.assembled(inline)).await?;
+            let stream = self.images.save_as(vec![(self.images.get(&id).await?, names)]).await?;
+            let new = (!before.contains(&id)).then(|| Arc::clone(&self.images));
+            drop(held);
+            let gone = id.clone();
+            let end = stream::once(async move {
+                if let Some(images) = new
+                    && let Err(error) = images.remove(&gone, true).await
+                {
+                    tracing::warn!(%error, "An image that was only to be exported stays");
+                }
+                None
+            });
+            let whole = stream.map(Some).chain(end).filter_map(std::future::ready);
+            Ok::<_, EngineError>((id, whole.boxed()))
+        }
+        .await;
+        task.ended(&exported);
+        Ok(exported?)
+    }
+
+    /// Pushes the finished image under its names.
+    pub async fn push_image(
+        &self,
+        solved: &Solved,
+        client: &dyn BuildClient,
+        id: &str,
+        tags: &[String],
+    ) -> Result<(), BuildFailure> {
+        for reference in names(tags)? {
+            let task = solved.teller.begin(format!("pushing {reference}"));
+            let mut watcher = Pulling::new(task);
+            let credentials = credentials(client, reference.domain()).await?;
+            let request = PushRequest { reference, credentials };
+            let (sender, mut lines) = progress();
+            let work = async {
+                let pushed = self.images.push_as(&self.registries, id, &request, &sender).await;
+                drop(sender);
+                pushed
+            };
+            let relay = async {
+                while let Some(line) = lines.recv().await {
+                    watcher.tell(line);
+                }
+            };
+            let (pushed, ()) = tokio::join!(work, relay);
+            Box::new(watcher).ended(pushed.as_ref().err());
+            pushed?;
+        }
+        Ok(())
+    }
+
     /// The files of the target stage.
     pub async fn export_files(&self, solved: &Solved, title: &str) -> Result<Files, BuildFailure> {
         let task = solved.teller.begin(title);
@@ -76,7 +152,8 @@ impl Builder {
                 let mut paths: Vec<String> =
                     tree.paths().filter(|path| !path.is_empty()).map(str::to_owned).collect();
                 paths.sort_by(|a, b| a.split('/').cmp(b.split('/')));
-                Ok(Files { archive, tree, paths, task: Some(task), started, _workspace: workspace })
+                let firsts = firsts(&tree, &paths);
+                Ok(Files { archive, tree, paths, firsts, task: Some(task), started, _workspace: workspace })
             }
             Err(error) => {
                 task.failed(&error);
@@ -111,6 +188,31 @@ impl Builder {
     }
 }
 
+fn firsts(tree: &Tree, paths: &[String]) -> HashMap<u64, usize> {
+    let mut firsts = HashMap::new();
+    for (number, path) in paths.iter().enumerate() {
+        if let Some(Kind::File { offset, length: 1.. }) = tree.get(path).map(|node| &node.kind) {
+            firsts.entry(*offset).or_insert(number);
+        }
+    }
+    firsts
+}
+
+impl Solved {
+    fn assembled(&self, inline: bool) -> Assembled {
+        let state = &self.state;
+        Assembled {
+            config: state.config.clone(),
+            layers: state.layers.clone(),
+            history: state.history.clone(),
+            architecture: state.architecture.clone(),
+            variant: state.variant.clone(),
+            author: state.author.clone(),
+            steps: self.inline(inline),
+        }
+    }
+}
+
 impl Files {
     /// Everything as one archive, from where it was last read.
     pub fn archive(&mut self) -> &mut File {
@@ -128,7 +230,12 @@ impl Files {
         let node = self.tree.get(path)?;
         let kind = match &node.kind {
             Kind::Folder => EntryKind::Folder,
-            Kind::File { length, .. } => EntryKind::File { length: *length },
+            Kind::File { offset, length } => match self.firsts.get(offset) {
+                Some(first) if *first < number && *length > 0 => {
+                    EntryKind::SameAs { path: self.paths.get(*first)?.clone() }
+                }
+                _ => EntryKind::File { length: *length },
+            },
             Kind::Link(target) => EntryKind::Link { target: target.clone() },
             Kind::Special(..) => EntryKind::Other,
         };

@@ -112,6 +112,18 @@ impl Task {
         }));
     }
 
+    /// A counter below it, as it is now.
+    pub(super) fn count(&self, id: String, current: u64, total: u64, started: SystemTime, ended: bool) {
+        self.teller.watcher.tell(Event::Status(VertexStatus {
+            vertex: self.vertex.digest.clone(),
+            id,
+            current,
+            total,
+            started,
+            completed: ended.then(SystemTime::now),
+        }));
+    }
+
     /// It ended well.
     pub(super) fn done(mut self) {
         self.end(String::new());
