@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod feed;
 mod files;
+mod inputs;
 mod outgoing;
 mod request;
 mod session;

@@ -306,6 +306,74 @@ fn an_interrupted_build_stops() -> Result<()> {
     })
 }
 
+#[test]
+fn targets_are_the_contexts_of_others() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[
+        ("one/Dockerfile", "FROM busybox\nRUN echo one > /one\nENV SET=yes\n"),
+        (
+            "two/Dockerfile",
+            "FROM one\nCOPY --from=one /one /copied\nRUN test \"$SET\" = yes && cat /one > /two\n",
+        ),
+        (
+            "docker-bake.hcl",
+            "group \"default\" { targets = [\"two\"] }\ntarget \"one\" { context = \"one\" }\n\
+             target \"two\" { context = \"two\"\ncontexts = { one = \"target:one\" }\ntags = [\"two\"] }\n",
+        ),
+    ])?;
+    let mut command = builds.command(&["buildx", "bake", "--progress=plain"])?;
+    tests::run::run(command.current_dir(context.0.path()))?.ok()?;
+    assert_eq!(builds.docker(&["run", "--rm", "two", "cat", "/two", "/copied"])?.ok()?, "one\none");
+    Ok(())
+}
+
+#[test]
+fn equal_builds_share_their_work() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[(
+        "Dockerfile",
+        "FROM busybox\nRUN sleep 2; cat /proc/sys/kernel/random/uuid > /out\n",
+    )])?;
+    let outs = std::thread::scope(|scope| {
+        let build = || scope.spawn(|| builds.out(&context, &[]));
+        [build(), build()].map(|thread| thread.join())
+    });
+    let [one, two] = outs.map(|out| out.unwrap_or_else(|_| panic!("a build panicked")));
+    assert_eq!(one?, two?, "made once");
+    Ok(())
+}
+
+#[test]
+fn a_build_that_a_crash_cut_leaves_nothing() -> Result<()> {
+    let mut builds = Builds::start()?;
+    for (buildkit, argument) in [("1", "71077201"), ("0", "71077202")] {
+        let text = format!("FROM busybox\nRUN echo {argument} > /kept\nRUN sleep {argument}\n");
+        let context = Context::new(&[("Dockerfile", &text)])?;
+        let folder = context.0.path().to_string_lossy().into_owned();
+        let mut command = builds.command(&["build", "-t", "cut", &folder])?;
+        command.env("DOCKER_BUILDKIT", buildkit).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut client = command.spawn()?;
+        eventually("The step runs", || runs(argument))?;
+        builds.engine.crash()?;
+        client.wait()?;
+        builds.engine.spawn()?;
+        eventually("The step is gone", || Ok(!runs(argument)?))?;
+        eventually("Nothing is left of it", || {
+            let left = fs::read_dir(builds.engine.data_root().join("overlay"))?.count();
+            Ok(left == 0 && builds.docker(&["ps", "-aq"])?.ok()?.is_empty())
+        })?;
+        assert_eq!(builds.docker(&["images", "-q", "cut"])?.ok()?, "");
+        let log = fs::read_to_string(builds.engine.log())?;
+        let said = [
+            "Containers of interrupted builds are removed",
+            "Leftovers of an interrupted engine are removed",
+        ];
+        assert!(said.iter().any(|said| log.contains(said)), "{log}");
+    }
+    assert_eq!(builds.docker(&["run", "--rm", "busybox", "echo", "fine"])?.ok()?, "fine");
+    Ok(())
+}
+
 /// Whether a `sleep` with that argument runs anywhere.
 fn runs(argument: &str) -> Result<bool> {
     for process in fs::read_dir("/proc")? {

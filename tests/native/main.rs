@@ -1,6 +1,7 @@
 //! The engine without a VM, as root on this kernel, driven by real clients.
 
 mod as_dockerd;
+mod build_registry;
 mod buildx;
 mod compose;
 mod concurrency;

@@ -51,11 +51,14 @@ use crate::{
     registry::Registries,
 };
 use std::{
-    io,
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// In a build's folder: its containers, one a line.
+const CONTAINERS: &str = "containers";
 
 /// What a build says while it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +102,7 @@ pub struct Builder {
     registries: Arc<Registries>,
     mirrors: buildkit::Mirrors,
     caches: buildkit::Caches,
+    shared_work: buildkit::SharedWork,
     fetcher: remote::Fetcher,
 }
 
@@ -113,6 +117,18 @@ impl Builder {
         registries: Arc<Registries>,
     ) -> Self {
         let (root, secrets) = (data_root.join("builds"), run_root.join("builds"));
+        let left = containers_of(&root).await;
+        if !left.is_empty() {
+            tracing::info!(containers = ?left, "Containers of interrupted builds are removed");
+        }
+        for id in left {
+            match containers.remove(&id, true, true).await {
+                Err(error) if error.kind() != crate::ErrorKind::NotFound => {
+                    tracing::warn!(%error, id, "A container of an interrupted build stays");
+                }
+                _ => {}
+            }
+        }
         for folder in [&root, &secrets] {
             match tokio::fs::remove_dir_all(folder).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -121,10 +137,11 @@ impl Builder {
                 _ => {}
             }
         }
+        let shared_work = buildkit::SharedWork::default();
         let mirrors = buildkit::Mirrors::new(root.join("contexts"));
         let caches = buildkit::Caches::new(data_root.join("build-caches"));
         let fetcher = remote::Fetcher::new();
-        Self { images, containers, layers, root, secrets, registries, mirrors, caches, fetcher }
+        Self { images, containers, layers, root, secrets, registries, mirrors, caches, shared_work, fetcher }
     }
 
     /// Makes a folder that goes when the value does.
@@ -136,6 +153,18 @@ impl Builder {
     async fn secret_workspace(&self) -> Result<Workspace> {
         private_folder(&self.secrets).await
     }
+}
+
+/// Containers that builds were using, each written down in its build's folder.
+async fn containers_of(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let Ok(mut folders) = tokio::fs::read_dir(root).await else { return found };
+    while let Ok(Some(folder)) = folders.next_entry().await {
+        if let Ok(text) = tokio::fs::read_to_string(folder.path().join(CONTAINERS)).await {
+            found.extend(text.lines().map(str::to_owned));
+        }
+    }
+    found
 }
 
 async fn private_folder(parent: &Path) -> Result<Workspace> {
@@ -155,6 +184,23 @@ async fn private_folder(parent: &Path) -> Result<Workspace> {
 /// A build's folder.
 #[derive(Debug)]
 struct Workspace(PathBuf);
+
+impl Workspace {
+    /// Writes down that a container is this build's, for an engine that comes after a crash.
+    async fn note_container(&self, id: &str) -> Result<()> {
+        let path = self.0.join(CONTAINERS);
+        let line = format!("{id}\n");
+        blocking(move || {
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(line.as_bytes()))
+                .map_err(|e| EngineError::system("Could not note a build's container").because(e))
+        })
+        .await
+    }
+}
 
 impl Drop for Workspace {
     fn drop(&mut self) {

@@ -1,16 +1,20 @@
 //! `moby.buildkit.v1.frontend.LLBBridge`: what buildx calls while its build is open.
 
-use super::{BuildKit, builds::Job, control::worker, failure, request};
-use bollard_buildkit_proto::moby::buildkit::v1::{
-    apicaps::ApiCap,
-    frontend::{
-        EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
-        NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
-        ReadFileResponse, Ref, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
-        ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as Outcome,
-        ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse,
-        WarnRequest, WarnResponse, llb_bridge_server::LlbBridge, result,
+use super::{BuildKit, builds::Job, control::worker, failure, inputs, request};
+use bollard_buildkit_proto::{
+    moby::buildkit::v1::{
+        apicaps::ApiCap,
+        frontend::{
+            EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
+            NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
+            ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, ReleaseContainerRequest,
+            ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
+            ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as Outcome, ReturnRequest,
+            ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
+            WarnResponse, llb_bridge_server::LlbBridge, result,
+        },
     },
+    pb::Definition,
 };
 use engine::build::buildkit::{Event, Solved, Watcher};
 use futures_util::stream::BoxStream;
@@ -22,7 +26,7 @@ type Answer<T> = Result<Response<T>, Status>;
 /// The metadata that names the build a call belongs to.
 const BUILD: &str = "buildkit-controlapi-buildid";
 /// What clients may rely on.
-const ABILITIES: [&str; 8] = [
+const ABILITIES: [&str; 9] = [
     "solve.base",
     "solve.inlinereturn",
     "return",
@@ -31,6 +35,7 @@ const ABILITIES: [&str; 8] = [
     "gateway.solve.metadata",
     "gateway.solve.evaluate",
     "gateway.warnings",
+    "frontend.inputs",
 ];
 /// What clients look for before they ask for it by the attributes of a build.
 const SOURCES: [&str; 12] = [
@@ -78,9 +83,7 @@ impl LlbBridge for Bridge {
     async fn solve(&self, request: Request<SolveRequest>) -> Answer<SolveResponse> {
         let job = self.job(&request).await?;
         let request = request.into_inner();
-        if !request.frontend_inputs.is_empty()
-            || request.definition.is_some_and(|definition| !definition.def.is_empty())
-        {
+        if request.definition.is_some_and(|definition| !definition.def.is_empty()) {
             return Err(Status::unknown(
                 "builds given as LLB are not supported by this engine: it builds Dockerfiles",
             ));
@@ -88,7 +91,8 @@ impl LlbBridge for Bridge {
         if request.frontend.is_empty() {
             return Ok(Response::new(solved_as(String::new())));
         }
-        let solved = build(&self.0, &job, &request.frontend, &request.frontend_opt).await?;
+        let solved =
+            build(&self.0, &job, &request.frontend, &request.frontend_opt, &request.frontend_inputs).await?;
         let name = format!("{}::{}", job.id, job.count());
         job.keep(name.clone(), solved);
         Ok(Response::new(solved_as(name)))
@@ -192,6 +196,7 @@ pub(super) async fn build(
     job: &Arc<Job>,
     frontend: &str,
     attributes: &HashMap<String, String>,
+    given: &HashMap<String, Definition>,
 ) -> Result<Arc<Solved>, Status> {
     match frontend {
         "dockerfile.v0" => {}
@@ -207,6 +212,7 @@ pub(super) async fn build(
         }
     }
     let mut request = request::of(&job.id, attributes).map_err(|error| failure::plain(&error))?;
+    request.inputs = inputs::inputs(shared, given).await?;
     let mut caches = job.caches.clone();
     caches.add(attributes);
     request.warnings.extend(caches.warnings);
@@ -228,7 +234,8 @@ pub(super) async fn build(
 }
 
 fn solved_as(name: String) -> SolveResponse {
-    let one = Ref { id: name, def: None };
+    let def = (!name.is_empty()).then(|| inputs::definition(&name));
+    let one = Ref { id: name, def };
     SolveResponse {
         r#ref: String::new(),
         result: Some(Outcome { result: Some(result::Result::Ref(one)), ..Outcome::default() }),

@@ -43,7 +43,14 @@ impl control_server::Control for Control {
         let running = self.0.builds.begin(Arc::clone(&job));
         let solve = async {
             if !request.frontend.is_empty() {
-                let solved = bridge::build(&self.0, &job, &request.frontend, &request.frontend_attrs).await?;
+                let solved = bridge::build(
+                    &self.0,
+                    &job,
+                    &request.frontend,
+                    &request.frontend_attrs,
+                    &request.frontend_inputs,
+                )
+                .await?;
                 return Ok(Some(solved));
             }
             // The client drives the build by further calls.

@@ -136,7 +136,8 @@ fn described(id: &str, names: &[String]) -> HashMap<String, String> {
 /// What is asked of an image and not done.
 fn warn(job: &Job, attributes: &HashMap<String, String>) {
     if attributes.keys().any(|key| key.starts_with("annotation")) {
-        let text = "annotations are not kept: images of this engine have a configuration and labels".to_owned();
+        let text =
+            "annotations are not kept: images of this engine have a configuration and labels".to_owned();
         job.feed.tell(Event::Warning { vertex: String::new(), text });
     }
 }

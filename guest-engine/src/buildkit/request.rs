@@ -79,6 +79,7 @@ pub(super) fn of(id: &str, attributes: &HashMap<String, String>) -> Result<Solve
         context_folder: or("contextkey", "context"),
         dockerfile_folder: or("dockerfilekey", "dockerfile"),
         cache_from: Vec::new(),
+        inputs: std::collections::BTreeMap::new(),
         warnings,
     })
 }

@@ -15,6 +15,7 @@ mod progress;
 mod pull;
 mod remote;
 mod run;
+mod shared_work;
 mod usage;
 
 pub use caches::CacheFolder;
@@ -24,6 +25,7 @@ pub use definition::own_frontend;
 pub use export::Files;
 pub(super) use mirror::Mirrors;
 pub use progress::{Event, Vertex, VertexStatus, Watcher};
+pub(super) use shared_work::SharedWork;
 pub use usage::{PruneRequest, Usage, moment_before};
 
 use super::{
@@ -51,6 +53,7 @@ use jiff::Timestamp;
 use progress::{Task, Teller};
 use pull::{Pulling, credentials};
 use remote::git_token;
+use shared_work::Making;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -75,6 +78,8 @@ pub struct SolveRequest {
     pub own_dockerfile: bool,
     /// `--build-context`: `docker-image://…` or `local:…` by name.
     pub contexts: BTreeMap<String, String>,
+    /// Finished builds that contexts mean, by name.
+    pub inputs: BTreeMap<String, Arc<Solved>>,
     /// What the client calls its folders.
     pub context_folder: String,
     pub dockerfile_folder: String,
@@ -111,6 +116,8 @@ struct Door<'a> {
     tasks: Mutex<HashMap<Place, Task>>,
     /// Steps that were found.
     used: Mutex<BTreeSet<String>>,
+    /// Rights to make steps, until they are made.
+    making: Mutex<HashMap<Place, Making>>,
     /// Caches in registries.
     caches: Vec<SharedCache>,
     /// Images that stages stand on, by the first stage that does.
@@ -171,6 +178,7 @@ impl Builder {
             tasks: Mutex::default(),
             used: Mutex::default(),
             bases: Mutex::default(),
+            making: Mutex::default(),
             caches: self.shared_caches(request, client, teller).await,
         };
         let build = Build::new(self, &request.build, &door, plan, arguments, workspace);
@@ -338,6 +346,7 @@ impl Front for Door<'_> {
         _state: &State,
         failure: Option<&BuildFailure>,
     ) -> Result<(), BuildFailure> {
+        drop(self.making.lock().unwrap_or_else(PoisonError::into_inner).remove(&key_of(step)));
         let Some(task) = self.tasks(|tasks| tasks.remove(&key_of(step))) else { return Ok(()) };
         match failure {
             Some(failure) => task.failed(&failure.error),
@@ -357,18 +366,29 @@ impl Front for Door<'_> {
         self.end(build, step, &State::default(), None).await
     }
 
-    async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool> {
+    async fn find(&self, build: &Build<'_>, step: &Step, state: &mut State, key: &StepKey) -> Result<bool> {
         if key.content.is_empty() {
             return Ok(false);
         }
         let digest = step_digest(state, key);
-        let record = match build.builder.images.step(&digest) {
-            Some(record) => record,
-            None => match self.find_elsewhere(build, state, &digest).await {
-                Some(record) => record,
-                None => return Ok(false),
-            },
-        };
+        let mut found = build.builder.images.step(&digest);
+        if found.is_none() {
+            let (making, waited) = tokio::select! {
+                () = self.cancel.cancelled() => return Err(Build::gone().error),
+                claimed = build.builder.shared_work.claim(&digest) => claimed,
+            };
+            if waited {
+                found = build.builder.images.step(&digest);
+            }
+            if found.is_none() {
+                found = self.find_elsewhere(build, state, &digest).await;
+            }
+            if found.is_none() {
+                let mut all = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+                all.insert(key_of(step), making);
+            }
+        }
+        let Some(record) = found else { return Ok(false) };
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
         advance(state, key, &digest, &record);
         Ok(true)
@@ -438,6 +458,11 @@ impl Front for Door<'_> {
         let Some(source) = contexts.get(name).or_else(|| contexts.get(&lower)) else { return Ok(None) };
         if let Some(image) = source.strip_prefix("docker-image://") {
             return Ok(Some(Named::Image(image.to_owned())));
+        }
+        if let Some(name) = source.strip_prefix("input:") {
+            let found = self.request.inputs.get(name).cloned();
+            let missing = || EngineError::invalid(format!("the build context {name} was not handed over"));
+            return Ok(Some(Named::Built(found.ok_or_else(missing)?)));
         }
         if let Some(folder) = source.strip_prefix("local:") {
             return Ok(Some(Named::Files(self.files_called(build, name, folder).await?)));

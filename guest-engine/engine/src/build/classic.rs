@@ -250,6 +250,7 @@ impl Classic {
         let request = CreateRequest { config, host, ..CreateRequest::default() };
         let created = build.builder.containers.create(request).await?;
         self.containers(|containers| containers.left.push(created.id.clone()));
+        build.workspace.note_container(&created.id).await?;
         for warning in created.warnings {
             self.say(format!(" ---> [Warning] {warning}\n")).await?;
         }
@@ -328,7 +329,7 @@ impl Front for Classic {
         self.say(text).await
     }
 
-    async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool> {
+    async fn find(&self, build: &Build<'_>, _step: &Step, state: &mut State, key: &StepKey) -> Result<bool> {
         if state.fresh {
             return Ok(false);
         }

@@ -4,6 +4,7 @@
 use super::{
     BuildFailure,
     base::PullWatcher,
+    buildkit::Solved,
     mount::BuildMount,
     remote::GitToken,
     stage::{Build, State},
@@ -81,6 +82,8 @@ pub(super) struct Ran {
 pub(super) enum Named {
     Image(String),
     Files(Arc<Tree>),
+    /// What another build has made.
+    Built(Arc<Solved>),
 }
 
 /// Failures that each door words in its own way.
@@ -116,7 +119,7 @@ pub(super) trait Front: Debug + Send + Sync {
     /// Something the user ought to know.
     async fn note(&self, build: &Build<'_>, step: &Step, text: String) -> Result<(), BuildFailure>;
     /// Takes over an equal step of an earlier build; false when there is none.
-    async fn find(&self, build: &Build<'_>, state: &mut State, key: &StepKey) -> Result<bool>;
+    async fn find(&self, build: &Build<'_>, step: &Step, state: &mut State, key: &StepKey) -> Result<bool>;
     /// Puts what the step made onto the stage, to be found again.
     async fn keep(
         &self,

@@ -176,6 +176,7 @@ impl<'a> Build<'a> {
         if let Some(named) = self.front.named(self, from).await? {
             return match named {
                 Named::Files(tree) => Ok(Source::Files(tree)),
+                Named::Built(solved) => Ok(Source::Layers(solved.state().layers.clone())),
                 Named::Image(image) => Ok(Source::Layers(self.image(&image, "").await?.layers)),
             };
         }
@@ -313,6 +314,12 @@ impl Work<'_> {
                         self.state.layers = vec![layer.diff_id];
                         return Ok(());
                     }
+                    Some(Named::Built(solved)) => {
+                        let arguments = std::mem::take(&mut self.state.arguments);
+                        self.state =
+                            State { arguments, cmd_set: false, fresh: false, ..solved.state().clone() };
+                        return self.triggers().await;
+                    }
                     Some(Named::Image(image)) => image,
                     None => image,
                 };
@@ -364,7 +371,7 @@ impl Work<'_> {
     /// Takes over an equal step of an earlier build, if the cache may be used.
     pub(super) async fn found(&mut self, key: &StepKey) -> Result<bool, BuildFailure> {
         if !self.build.may_reuse(self.step.stage)
-            || !self.build.front.find(self.build, &mut self.state, key).await?
+            || !self.build.front.find(self.build, &self.step, &mut self.state, key).await?
         {
             return Ok(false);
         }

@@ -93,6 +93,10 @@ async fn strays(shared: &Shared, owned: &HashSet<String>) -> (Vec<String>, Vec<S
 }
 
 async fn sweep(shared: Arc<Shared>, (rootfs, sandboxes): (Vec<String>, Vec<String>)) {
+    if !rootfs.is_empty() || !sandboxes.is_empty() {
+        let (root_filesystems, networks) = (&rootfs, sandboxes.len());
+        tracing::info!(?root_filesystems, networks, "Leftovers of an interrupted engine are removed");
+    }
     for id in rootfs {
         // A step of a build may have outlived the engine that ran it.
         if let Err(error) = shared.runtime.delete(&id).await {

@@ -95,6 +95,11 @@ impl Builder {
 }
 
 impl Solved {
+    /// What its target has become.
+    pub(in crate::build) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// What the image itself is to bring to later builds.
     pub(super) fn inline(&self, wanted: bool) -> SharedSteps {
         if wanted { self.state.steps.clone() } else { SharedSteps::default() }
