@@ -317,8 +317,8 @@ fn targets_are_the_contexts_of_others() -> Result<()> {
         ),
         (
             "docker-bake.hcl",
-            "group \"default\" { targets = [\"two\"] }\ntarget \"one\" { context = \"one\" }\n\
-             target \"two\" { context = \"two\"\ncontexts = { one = \"target:one\" }\ntags = [\"two\"] }\n",
+            "target \"one\" {\n  context = \"one\"\n}\ntarget \"default\" {\n  context = \"two\"\n  \
+             contexts = { one = \"target:one\" }\n  tags = [\"two\"]\n}\n",
         ),
     ])?;
     let mut command = builds.command(&["buildx", "bake", "--progress=plain"])?;

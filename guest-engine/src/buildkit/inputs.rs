@@ -2,7 +2,7 @@
 //! do not look into; ours holds nothing but the name of a finished build.
 
 use super::{BuildKit, failure};
-use bollard_buildkit_proto::pb::{Definition, Input, Op, SourceOp, op};
+use bollard_buildkit_proto::pb::{Definition, Input, Op, OpMetadata, SourceOp, op};
 use engine::{EngineError, build::buildkit::Solved};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -18,12 +18,18 @@ const SCHEME: &str = "machine-build://";
 pub(super) fn definition(name: &str) -> Definition {
     let source = SourceOp { identifier: format!("{SCHEME}{name}"), ..SourceOp::default() };
     let source = Op { op: Some(op::Op::Source(source)), ..Op::default() }.encode_to_vec();
-    let digest = Sha256::digest(&source)
-        .iter()
-        .fold(String::from("sha256:"), |text, byte| format!("{text}{byte:02x}"));
     // The last one says which of the others is meant.
-    let last = Op { inputs: vec![Input { digest, index: 0 }], ..Op::default() }.encode_to_vec();
-    Definition { def: vec![source, last], ..Definition::default() }
+    let input = Input { digest: digest(&source), index: 0 };
+    let last = Op { inputs: vec![input], ..Op::default() }.encode_to_vec();
+    let def = vec![source, last];
+    // Clients want some for each.
+    let metadata = def.iter().map(|op| (digest(op), OpMetadata::default())).collect();
+    Definition { def, metadata, ..Definition::default() }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().fold(String::from("sha256:"), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The builds that definitions mean.
