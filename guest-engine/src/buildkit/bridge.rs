@@ -26,7 +26,7 @@ type Answer<T> = Result<Response<T>, Status>;
 /// The metadata that names the build a call belongs to.
 const BUILD: &str = "buildkit-controlapi-buildid";
 /// What clients may rely on.
-const ABILITIES: [&str; 10] = [
+const ABILITIES: [&str; 11] = [
     "solve.base",
     "solve.inlinereturn",
     "return",
@@ -37,6 +37,7 @@ const ABILITIES: [&str; 10] = [
     "gateway.warnings",
     "frontend.inputs",
     "reference.output",
+    "gateway.evaluate",
 ];
 /// What clients look for before they ask for it by the attributes of a build.
 const SOURCES: [&str; 12] = [

@@ -10,6 +10,7 @@ use super::{
 };
 use axum::{Json, Router, body::Body, extract::State, http::HeaderMap, response::Response, routing::post};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits};
+use engine::registry::Credentials;
 use engine::{
     build::{
         BuildFailure, BuildRequest, Progress,
@@ -17,7 +18,6 @@ use engine::{
     },
     events::EventType,
 };
-use engine::registry::Credentials;
 use futures_util::{StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
