@@ -22,7 +22,10 @@ pub(super) trait PullWatcher: Debug + Send {
 
 /// What a build has pulled, by name and platform.
 #[derive(Debug, Default)]
-pub(super) struct Pulls(Mutex<HashMap<(String, String), Arc<OnceCell<Image>>>>);
+pub(super) struct Pulls(Mutex<HashMap<(String, String), Pulled>>);
+
+/// Of whoever comes first; the others wait.
+type Pulled = Arc<OnceCell<Image>>;
 
 impl Build<'_> {
     /// An image that a build names, pulled if it is not here or is to be fresh. `platform` may be empty.

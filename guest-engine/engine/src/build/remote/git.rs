@@ -158,7 +158,7 @@ impl Fetch {
         let links = entries.add_tree(&tree, prefix, time)?;
         if self.keep && depth == 0 {
             let index = repository.index_from_tree(&tree.id).map_err(of_gix)?;
-            entries.add_repository(&repository, index, commit.id, url, revision, time)?;
+            entries.add_repository(&repository, index, commit.id, url, time)?;
         }
         if !links.is_empty() {
             if depth == DEPTH {

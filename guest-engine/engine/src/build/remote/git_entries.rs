@@ -97,14 +97,12 @@ impl Entries {
         mut index: gix::index::File,
         commit: ObjectId,
         url: &str,
-        revision: Option<&str>,
         time: i64,
     ) -> Result<()> {
         let folder = repository.git_dir().to_owned();
         index
             .write(gix::index::write::Options::default())
             .map_err(|e| EngineError::system("Could not write the index").because(e))?;
-        let branch = revision.filter(|revision| *revision != commit.to_string());
         let head = format!("{commit}\n");
         let config = format!(
             "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n[remote \"origin\"]\n\turl = {url}\n\
@@ -112,9 +110,6 @@ impl Entries {
         );
         for (name, text) in [("HEAD", &head), ("config", &config), ("FETCH_HEAD", &head)] {
             std::fs::write(folder.join(name), text).map_err(unkept)?;
-        }
-        if let Some(branch) = branch {
-            tracing::debug!(branch, "The head of a checkout is detached");
         }
         self.add_files(&folder, ".git", time, 0)
     }

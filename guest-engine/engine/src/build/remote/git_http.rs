@@ -153,7 +153,7 @@ impl Exchange {
     fn begun(&mut self) -> io::Result<&mut Response> {
         if let Some(request) = self.request.take() {
             let request = request.body(std::mem::take(&mut self.body));
-            let response = self.runtime.block_on(request.send()).map_err(innermost)?;
+            let response = self.runtime.block_on(request.send()).map_err(|error| innermost(&error))?;
             match response.status() {
                 status if status.is_success() => self.response = Some(response),
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -168,8 +168,8 @@ impl Exchange {
     }
 }
 
-fn innermost(error: reqwest::Error) -> io::Error {
-    let mut cause: &dyn std::error::Error = &error;
+fn innermost(error: &reqwest::Error) -> io::Error {
+    let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
@@ -220,7 +220,7 @@ impl BufRead for Body {
         while self.piece.is_empty() && !self.ended {
             let piece = self.exchange.with(|exchange| {
                 let runtime = exchange.runtime.clone();
-                runtime.block_on(exchange.begun()?.chunk()).map_err(innermost)
+                runtime.block_on(exchange.begun()?.chunk()).map_err(|error| innermost(&error))
             })?;
             match piece {
                 Some(piece) => self.piece = piece,
