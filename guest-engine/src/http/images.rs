@@ -84,7 +84,7 @@ async fn create(
     body: Body,
 ) -> Result<Response> {
     if query.text("fromImage").is_empty() {
-        return import::import(state, &query, body);
+        return import::import(&state, &query, body);
     }
     pull::pull(state, &query, &headers).await
 }

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use std::io;
 
-pub(super) fn import(state: AppState, query: &Query, body: Body) -> Result<Response> {
+pub(super) fn import(state: &AppState, query: &Query, body: Body) -> Result<Response> {
     let source = match query.text("fromSrc") {
         "-" => "",
         url => url,
