@@ -116,8 +116,11 @@ fn queries_times_and_versions_never_panic() {
         let text = parts.concat();
         drop(moment(&text));
         drop(timestamp::parse(&text));
-        let query = Query::from(text.as_str());
-        drop((query.number::<u16>("h"), query.flag("all"), Filters::from_query_lenient(&query)));
+        if let Ok(uri) = format!("/x?{text}").parse::<Uri>()
+            && let Ok(query) = Query::of(&uri)
+        {
+            drop((query.number::<u16>("h"), query.flag("all"), Filters::from_query_lenient(&query)));
+        }
         if let Ok(mut uri) = format!("/{text}").parse::<Uri>() {
             drop(version::strip_prefix(&mut uri));
         }

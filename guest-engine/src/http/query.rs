@@ -1,7 +1,10 @@
 //! Query strings by Docker's rules: keys may repeat, booleans are anything that is not a known "no".
 
 use super::error::{ApiError, Result};
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{Uri, request::Parts},
+};
 use std::str::FromStr;
 
 /// The request's query parameters in order.
@@ -9,6 +12,13 @@ use std::str::FromStr;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// Those of a URI.
+    pub(super) fn of(uri: &Uri) -> Result<Self> {
+        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map(|query| Self(query.0))
+            .map_err(|e| ApiError::bad_request(format!("invalid query string: {e}")))
+    }
+
     /// The first value of `key`; `None` when it is absent, `Some("")` when it is empty.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
@@ -51,9 +61,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map(|query| Self(query.0))
-            .map_err(|e| ApiError::bad_request(format!("invalid query string: {e}")))
+        Self::of(&parts.uri)
     }
 }
 
