@@ -21,7 +21,8 @@ impl Compression {
     pub(crate) fn of(head: &[u8]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // A frame of content, or one to be skipped, as tools put them in front.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
             _ => None,
@@ -74,6 +75,12 @@ mod tests {
             let mut cut = compression.decoder(&bytes[..bytes.len() - 3]).unwrap();
             assert!(cut.read_to_end(&mut Vec::new()).is_err(), "{compression:?} cut short");
         }
+        let skipped =
+            [b"\x50\x2a\x4d\x18\x02\0\0\0ab", &zstd::encode_all(text.as_slice(), 1).unwrap()[..]].concat();
+        assert_eq!(Compression::of(&skipped), Some(Compression::Zstd));
+        let mut read = Vec::new();
+        Compression::Zstd.decoder(skipped.as_slice()).unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == text);
         assert_eq!(Compression::of(b"BZhello"), None);
         assert_eq!(Compression::of(b""), None);
     }

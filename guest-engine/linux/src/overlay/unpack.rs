@@ -11,7 +11,10 @@ use super::{
     whiteout::{self, Meaning},
 };
 use crate::open_within::open_within;
-use engine::pax::{PaxReader, PaxRecords};
+use engine::{
+    pax::{PaxReader, PaxRecords},
+    tar_entries,
+};
 use rustix::{
     fs::{
         self as rfs, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -33,9 +36,11 @@ use std::{
     },
     path::{Path, PathBuf},
 };
-use tar::{Archive, Entry, EntryType, Header};
+use tar::{Entry, EntryType, Header};
 
 const BUFFER: usize = 256 * 1024;
+/// A file with holes costs nothing to announce, and time to write.
+const SPARSE_LIMIT: u64 = 1 << 40;
 /// How paths are resolved: never out of the root.
 pub(super) const SCOPE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 /// A folder that shows nothing of the layers below it.
@@ -148,9 +153,7 @@ fn unpack(
         record,
         replaced,
     };
-    for entry in Archive::new(reader).entries().map_err(UnpackError::Read)? {
-        layer.entry(&mut entry.map_err(UnpackError::Read)?)?;
-    }
+    tar_entries::for_each(reader, UnpackError::Read, |entry| layer.entry(entry))?;
     layer.finish();
     Ok(layer.size)
 }
@@ -455,6 +458,9 @@ impl Layer<'_> {
     fn regular<R: Read>(&mut self, file: &File, path: &Path, entry: &mut Entry<'_, R>) -> io::Result<u64> {
         let sparse = matches!(entry.header().entry_type(), EntryType::GNUSparse);
         let length = entry.size();
+        if sparse && length > SPARSE_LIMIT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         // What is between the holes is not what the file has: kept as it came.
         let recorded = !sparse && length > 0 && self.replaced.is_some();
         if recorded && let Some(replaced) = &mut self.replaced {

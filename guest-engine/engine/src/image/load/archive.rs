@@ -8,21 +8,20 @@ use crate::{
     error::{EngineError, Result},
     image::config::named,
     ports::LayerInfo,
+    tar_entries,
 };
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     io::{self, Cursor, Read},
 };
-use tar::{Archive, EntryType};
+use tar::EntryType;
 
 /// A tar block; also what recognising needs to see.
 const BLOCK: usize = 512;
 /// Bytes of one manifest or configuration, and of all of them together.
 const SMALL: u64 = 4 << 20;
 const ALL_SMALL: u64 = 64 << 20;
-/// Bytes of one extended header (long names).
-const HEADER: u64 = 1 << 20;
 /// Entries of one archive.
 const ENTRIES: usize = 100_000;
 /// Links that may point at links.
@@ -55,26 +54,24 @@ impl Contents {
     ) -> Result<Self> {
         let mut source = decompressed(source)?;
         let mut contents = Self::default();
-        let mut archive = Archive::new(&mut source);
-        let mut long = LongNames::default();
-        for (number, entry) in archive.entries().map_err(unreadable)?.raw(true).enumerate() {
-            let mut entry = entry.map_err(unreadable)?;
-            if number == ENTRIES {
+        let mut number = 0;
+        tar_entries::for_each(&mut source, unreadable, |entry| {
+            number += 1;
+            if number > ENTRIES {
                 return Err(invalid(format!("more than {ENTRIES} entries")));
             }
             let kind = entry.header().entry_type();
-            if long.take_header(kind, &mut entry)? {
-                continue;
-            }
-            let (name, link) = long.names(&entry)?;
-            let path = normalise(&name)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             match kind {
                 EntryType::Regular | EntryType::Continuous => {
-                    let size = entry.size();
-                    let found = contents.file(&path, size, &mut entry, &mut add_layer)?;
+                    let (path, size) = (normalise(&name)?, entry.size());
+                    let found = contents.file(&path, size, entry, &mut add_layer)?;
                     contents.entries.insert(path, found);
                 }
                 EntryType::Symlink | EntryType::Link => {
+                    let path = normalise(&name)?;
+                    let link = entry.link_name_bytes().unwrap_or_default();
+                    let link = String::from_utf8_lossy(&link).into_owned();
                     let target = match (kind, path.rsplit_once('/')) {
                         (EntryType::Symlink, Some((folder, _))) => format!("{folder}/{link}"),
                         _ => link,
@@ -84,7 +81,8 @@ impl Contents {
                 EntryType::GNUSparse => return Err(invalid(format!("{name:?} is a sparse file"))),
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         // What follows the end of the tar: the sender must be able to finish.
         io::copy(&mut source, &mut io::sink()).map_err(unreadable)?;
         Ok(contents)
@@ -175,49 +173,6 @@ impl Contents {
     }
 }
 
-/// Names that do not fit into a tar header come in entries of their own before it.
-#[derive(Default)]
-struct LongNames {
-    name: Option<String>,
-    link: Option<String>,
-}
-
-impl LongNames {
-    /// Takes an extended header; says whether it was one.
-    fn take_header(&mut self, kind: EntryType, entry: &mut impl Read) -> Result<bool> {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned();
-        match kind {
-            EntryType::GNULongName => self.name = Some(text(limited(entry, HEADER)?)),
-            EntryType::GNULongLink => self.link = Some(text(limited(entry, HEADER)?)),
-            EntryType::XHeader => {
-                let bytes = limited(entry, HEADER)?;
-                for (key, value) in crate::pax::parse(&bytes).map_err(unreadable)? {
-                    let value = || String::from_utf8_lossy(&value).into_owned();
-                    match key.as_str() {
-                        "path" => self.name = Some(value()),
-                        "linkpath" => self.link = Some(value()),
-                        "size" => return Err(invalid("an entry is larger than 8 GiB")),
-                        _ => {}
-                    }
-                }
-            }
-            EntryType::XGlobalHeader => {}
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Name and link target of the entry that follows.
-    fn names<R: Read>(&mut self, entry: &tar::Entry<'_, R>) -> Result<(String, String)> {
-        let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let name = self.name.take().unwrap_or_else(|| plain(&entry.header().path_bytes()));
-        let link = self.link.take().unwrap_or_else(|| {
-            entry.header().link_name_bytes().map(|bytes| plain(&bytes)).unwrap_or_default()
-        });
-        Ok((name, link))
-    }
-}
-
 #[derive(Clone, Copy)]
 enum Format {
     Tar,
@@ -271,15 +226,6 @@ fn read_head(source: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(BLOCK);
     source.take(BLOCK as u64).read_to_end(&mut head)?;
     Ok(head)
-}
-
-fn limited(source: &mut impl Read, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        return Err(invalid("an extended header is too large"));
-    }
-    Ok(bytes)
 }
 
 /// `./a//b/../c` → `a/c`. Names that would lead out of the archive are refused.
