@@ -73,8 +73,12 @@ impl OverlayLayers {
     /// Removes what interrupted unpacking has left. Creates nothing yet.
     pub fn new(data_root: &Path) -> Self {
         let layers = data_root.join("layers");
+        let temporary = layers.join("tmp");
+        let half = fs::read_dir(&temporary).map_or(0, Iterator::count);
         // Missing on a new machine. Anything else shows up when the folder is needed.
-        let _nothing_left = fs::remove_dir_all(layers.join("tmp"));
+        if fs::remove_dir_all(temporary).is_ok() && half > 0 {
+            tracing::info!(layers = half, "Layers that were half unpacked are removed");
+        }
         let rootfs = Rootfs::new(&layers, data_root.join("overlay"));
         Self { layers, rootfs, next: AtomicU64::new(0), unpacking: Mutex::default() }
     }

@@ -167,10 +167,13 @@ impl Rootfs {
             return Ok(merged);
         }
         let layers = self.layers_of(container)?;
-        let mut lower = Vec::with_capacity(layers.len());
+        let mut lower: Vec<String> = Vec::with_capacity(layers.len());
         for layer in layers.iter().rev() {
             let hex = hex_of(layer).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-            lower.push(hex.to_owned());
+            // The kernel takes a folder once only. Below itself a layer has nothing to add.
+            if !lower.iter().any(|above| above == hex) {
+                lower.push(hex.to_owned());
+            }
         }
         let base = self.base_folder(container);
         match self.mount_by_steps(&folder, base.as_deref(), &lower) {
