@@ -16,6 +16,7 @@ mod history;
 mod list;
 pub(crate) mod load;
 mod lookup;
+mod pattern;
 mod progress;
 mod pull;
 mod push;
@@ -37,7 +38,7 @@ pub use progress::{Progress, ProgressSender, progress};
 pub use pull::PullRequest;
 pub use push::PushRequest;
 pub use reference::Reference;
-pub use remove::Removed;
+pub use remove::{Parents, Removed};
 pub(crate) use shared_cache::{SharedCache, SharedStep, SharedSteps};
 
 use crate::{

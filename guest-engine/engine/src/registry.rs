@@ -16,6 +16,7 @@ mod inspect;
 mod login;
 mod manifest;
 mod platform;
+mod proxies;
 mod search;
 mod session;
 mod token;
@@ -32,6 +33,7 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use failure::Failure;
 pub(crate) use manifest::{Document, Fetched, choose, media_types};
 pub(crate) use session::{Access, Session, describe};
+pub(crate) use upload::Upload;
 
 use reqwest::Client;
 use std::{
@@ -69,7 +71,7 @@ impl Default for RegistryOptions {
 pub struct Registries {
     options: RegistryOptions,
     /// For hosts without certificates of their own: reading the system's takes a while.
-    plain: Mutex<Vec<((bool, bool), Client)>>,
+    plain: Mutex<Vec<(bool, Client)>>,
 }
 
 impl Registries {
@@ -78,12 +80,12 @@ impl Registries {
         Self { options, plain: Mutex::default() }
     }
 
-    fn known_client(&self, kind: (bool, bool)) -> Option<Client> {
+    fn known_client(&self, verified: bool) -> Option<Client> {
         let plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-        plain.iter().find(|(known, _)| *known == kind).map(|(_, client)| client.clone())
+        plain.iter().find(|(known, _)| *known == verified).map(|(_, client)| client.clone())
     }
 
-    fn keep_client(&self, kind: (bool, bool), client: &Client) {
-        self.plain.lock().unwrap_or_else(PoisonError::into_inner).push((kind, client.clone()));
+    fn keep_client(&self, verified: bool, client: &Client) {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner).push((verified, client.clone()));
     }
 }

@@ -26,10 +26,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use engine::image::ImageFilters;
+use engine::image::{ImageFilters, Parents};
 use serde_json::{Value, json};
 
-const LIST_FILTERS: [&str; 7] = ["dangling", "label", "before", "since", "reference", "until", "maxage"];
+const LIST_FILTERS: [&str; 6] = ["dangling", "label", "before", "since", "reference", "until"];
 const PRUNE_FILTERS: [&str; 4] = ["dangling", "label", "label!", "until"];
 
 pub(super) use progress::wire as progress_line;
@@ -94,7 +94,8 @@ async fn remove(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Json<Vec<Value>>> {
-    let removed = state.engine.images.remove(&name, query.flag("force")).await?;
+    let parents = if query.flag("noprune") { Parents::Stay } else { Parents::Go };
+    let removed = state.engine.images.remove(&name, query.flag("force"), parents).await?;
     Ok(Json(removed.iter().map(wire::removed).collect()))
 }
 

@@ -66,11 +66,11 @@ impl Images {
         for endpoint in registries.endpoints(request.reference.domain(), false).await? {
             let pulled = match registries.connect(&endpoint, &request.credentials).await {
                 Ok(session) => self.pull_from(Arc::new(session), request, progress).await,
-                // Behind another door, perhaps.
-                Err(failure) => {
+                Err(failure) if endpoint.leaves_open(&failure) => {
                     last = Some(failure.into());
                     continue;
                 }
+                Err(failure) => return Err(failure.into()),
             };
             match pulled {
                 Err(error) if endpoint.is_mirror() => {
@@ -255,11 +255,9 @@ impl Images {
             .zip(found.manifest.layers())
             .map(|(layer, blob)| (layer, source(reference, blob)))
             .collect();
-        let unchanged = {
-            let index = self.snapshot();
-            index.names.get(&reference.clone().canonical()).is_some_and(|known| known == id)
-                && index.names.get(&by_digest).is_some_and(|known| known == id)
-        };
+        let before = self.snapshot();
+        let means_it = |name: &Reference| before.names.get(name).is_some_and(|known| known == id);
+        let unchanged = means_it(&reference.clone().canonical()) && means_it(&by_digest);
         self.change(|index| {
             index.ghosts.remove(id);
             let before = index.images.get(id);
@@ -280,6 +278,7 @@ impl Images {
             Ok(())
         })
         .await?;
+        self.forget_manifest(&before, id).await?;
         Ok(!unchanged)
     }
 }
@@ -340,11 +339,7 @@ fn check(config: &ConfigFile, manifest: &ImageManifest) -> Result<()> {
         )));
     }
     if config.layers().len() != manifest.layers().len() {
-        return Err(EngineError::system(format!(
-            "mismatched layer count: the manifest has {}, the configuration {}",
-            manifest.layers().len(),
-            config.layers().len()
-        )));
+        return Err(EngineError::system("layers from manifest don't match image configuration"));
     }
     Ok(())
 }

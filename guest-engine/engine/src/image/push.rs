@@ -11,10 +11,10 @@ use super::{
 use crate::{
     ErrorKind,
     error::{EngineError, Result},
-    registry::{Credentials, Failure, Registries, Session, media_types},
+    registry::{Credentials, Failure, Registries, Session, Upload, media_types},
 };
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use bytes::{Buf, Bytes};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use oci_spec::image::ImageManifest;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -68,7 +68,8 @@ impl Images {
                     }
                     return Ok(());
                 }
-                Err(failure) => last = Some(failure.into()),
+                Err(failure) if endpoint.leaves_open(&failure) => last = Some(failure.into()),
+                Err(failure) => return Err(failure.into()),
             }
         }
         Err(last.unwrap_or_else(|| EngineError::system("no endpoint for the registry")))
@@ -218,9 +219,9 @@ impl Images {
                 return Ok(source.into());
             }
         }
-        let mut attempt = 1;
+        let (mut attempt, mut unfinished) = (1, None);
         loop {
-            match self.upload(session, path, layer, progress).await {
+            match self.upload(session, path, layer, &mut unfinished, progress).await {
                 Ok(blob) => {
                     progress.layer(&id, "Pushed").await;
                     return Ok(blob);
@@ -237,15 +238,25 @@ impl Images {
         }
     }
 
-    /// Compresses and sends a layer.
+    /// Compresses and sends a layer: what the registry does not have already of an upload that broke off. It
+    /// is the same bytes each time.
     async fn upload(
         &self,
         session: &Session,
         path: &str,
         layer: &str,
+        unfinished: &mut Option<Upload>,
         progress: &ProgressSender,
     ) -> Result<Blob, Failure> {
-        let mut upload = session.begin(path).await?;
+        let resumed = match unfinished.take() {
+            Some(unfinished) => session.resume(&unfinished).await?,
+            None => None,
+        };
+        let (mut upload, mut there) = match resumed {
+            Some(resumed) => resumed,
+            None => (session.begin(path).await?, 0),
+        };
+        let began = upload.clone();
         let tar = self.layers.layer_tar(layer).await?;
         let (id, all, progress) = (short(layer), tar.size, progress.clone());
         let (mut done, mut reported) = (0, 0);
@@ -271,7 +282,18 @@ impl Images {
                 *breaking.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             }
         });
+        let body = body
+            .map_ok(move |mut piece| {
+                let skipped = there.min(piece.len() as u64);
+                there -= skipped;
+                piece.advance(usize::try_from(skipped).unwrap_or(piece.len()));
+                piece
+            })
+            .try_filter(|piece| future::ready(!piece.is_empty()));
         let sent = session.send_stream(&mut upload, body).await;
+        if sent.is_err() {
+            *unfinished = Some(began);
+        }
         if let Some(why) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Failure::Content(why));
         }
@@ -292,8 +314,10 @@ impl Images {
         layers: &[Blob],
     ) -> Result<(Vec<u8>, String)> {
         let kept = self.snapshot().images.get(&image.id).and_then(|record| record.manifest.clone());
-        if let Some(kept) = kept {
-            let bytes = self.store.read(&kept.digest).await?;
+        // One that cannot be read any more is made anew.
+        if let Some(kept) = kept
+            && let Ok(bytes) = self.store.read(&kept.digest).await
+        {
             let same = serde_json::from_slice::<ImageManifest>(&bytes).is_ok_and(|manifest| {
                 let blobs = manifest.layers().iter().map(|blob| Blob {
                     digest: blob.digest().to_string(),
@@ -319,6 +343,7 @@ impl Images {
     ) -> Result<String> {
         let digest = self.store.put(bytes).await?;
         let by_digest = reference.clone().with_digest(&digest);
+        let before = self.snapshot();
         self.change(|index| {
             let Some(record) = index.images.get_mut(&image.id) else {
                 return Err(EngineError::new(ErrorKind::NotFound, format!("No such image: {}", image.id)));
@@ -333,6 +358,7 @@ impl Images {
             Ok(())
         })
         .await?;
+        self.forget_manifest(&before, &image.id).await?;
         Ok(digest)
     }
 }

@@ -17,10 +17,18 @@ pub enum Removed {
     Deleted(String),
 }
 
+/// What becomes of images that only led to a removed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parents {
+    Go,
+    Stay,
+}
+
 impl Images {
     /// Removes what `name` means: a name, and the image with its last one; or, given an id, the image with
     /// its names. Fails with 409 when that would hurt a container, unless forced and the container stopped.
-    pub async fn remove(&self, name: &str, force: bool) -> Result<Vec<Removed>> {
+    /// Nameless images that only led to it go along, unless their `parents` are to be kept.
+    pub async fn remove(&self, name: &str, force: bool, parents: Parents) -> Result<Vec<Removed>> {
         // The configuration is needed for the events and gone afterwards.
         let image = self.get(name).await?;
         let labels = image.config.config.as_ref().and_then(|c| c.labels.clone()).unwrap_or_default();
@@ -29,7 +37,8 @@ impl Images {
         let (removed, parents) = self
             .change(|index| {
                 let mut removed = plan(index, name, force, &users)?;
-                let parents = if removed.contains(&Removed::Deleted(image.id.clone())) {
+                let deleted = removed.contains(&Removed::Deleted(image.id.clone()));
+                let parents = if deleted && parents == Parents::Go {
                     delete_parents(index, image.parent.clone(), &users, &mut removed)
                 } else {
                     Vec::new()
@@ -53,7 +62,7 @@ impl Images {
             if summary.containers > 0 || (!all && !summary.names.is_empty()) {
                 continue;
             }
-            match self.remove(&summary.id, all).await {
+            match self.remove(&summary.id, all, Parents::Go).await {
                 Ok(more) => removed.extend(more),
                 // Somebody started to use it, or was faster.
                 Err(error) => tracing::debug!(%error, image = summary.id, "Image was not pruned"),
@@ -97,8 +106,13 @@ impl Images {
             return Ok(());
         }
         self.store.remove(id).await?;
+        self.forget_manifest(before, id).await
+    }
+
+    /// Removes the manifest that an image had before, if none has it now.
+    pub(super) async fn forget_manifest(&self, before: &Index, id: &str) -> Result<()> {
         match before.images.get(id).and_then(|record| record.manifest.as_ref()) {
-            Some(manifest) if !index.images.values().any(|r| r.manifest.as_ref() == Some(manifest)) => {
+            Some(manifest) if !self.snapshot().needs_manifest(&manifest.digest) => {
                 self.store.remove(&manifest.digest).await
             }
             _ => Ok(()),

@@ -101,6 +101,11 @@ impl Index {
         known.truncate(SOURCES);
     }
 
+    /// Whether an image is known to registries by this manifest.
+    pub(super) fn needs_manifest(&self, digest: &str) -> bool {
+        self.images.values().any(|record| record.manifest.as_ref().is_some_and(|m| m.digest == digest))
+    }
+
     /// Whether images were made from this one.
     pub(super) fn has_children(&self, id: &str) -> bool {
         self.images.values().any(|record| record.parent.as_deref() == Some(id))
@@ -164,8 +169,8 @@ impl Store {
         state_file::remove(&self.blob(id)).await
     }
 
-    /// Removes blobs that no image needs and files whose writing was interrupted. Says how many.
-    pub(super) async fn remove_unneeded(&self, index: &Index) -> Result<usize> {
+    /// Removes blobs that no image needs and files whose writing was interrupted. Says which.
+    pub(super) async fn remove_unneeded(&self, index: &Index) -> Result<Vec<String>> {
         let needed: BTreeSet<String> = index
             .images
             .iter()
@@ -175,11 +180,13 @@ impl Store {
             .collect();
         let folder = self.root.join("blobs/sha256");
         tokio::task::spawn_blocking(move || {
-            let mut removed = 0;
+            let mut removed = Vec::new();
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let unneeded = !entry.file_name().to_str().is_some_and(|name| needed.contains(name));
+                let name = entry.file_name().to_string_lossy().into_owned();
                 // What cannot be removed now is tried again at the next start.
-                removed += usize::from(unneeded && std::fs::remove_file(entry.path()).is_ok());
+                if !needed.contains(&name) && std::fs::remove_file(entry.path()).is_ok() {
+                    removed.push(name);
+                }
             }
             removed
         })

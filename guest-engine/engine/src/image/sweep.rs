@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 
 impl Images {
     /// Finds and removes what an engine that was killed has left: blobs and layers that nothing needs. Once,
-    /// before requests are served; says how much it was.
+    /// before requests are served; says what it was.
     pub async fn scrub(&self) -> Result<()> {
         let index = self.snapshot();
         let blobs = self.store.remove_unneeded(&index).await?;
         let here: BTreeSet<String> = self.layers.layer_ids().await?.into_iter().collect();
         let lost: BTreeSet<String> = here.iter().filter(|layer| !index.needs_layer(layer)).cloned().collect();
-        if blobs > 0 || !lost.is_empty() {
-            tracing::info!(blobs, layers = ?lost, "Leftovers of an interrupted engine are removed");
+        if !blobs.is_empty() || !lost.is_empty() {
+            tracing::info!(?blobs, layers = ?lost, "Leftovers of an interrupted engine are removed");
         }
         for (image, record) in &index.images {
             if let Some(layer) = record.layers.iter().find(|layer| !here.contains(*layer)) {

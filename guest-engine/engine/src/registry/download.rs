@@ -121,6 +121,8 @@ impl<'a> Download<'a> {
             Failure::Refused { status: StatusCode::NOT_FOUND, .. } => {
                 Failure::Content(format!("blob {} is not in the registry: {failure}", self.digest))
             }
+            Failure::Refused { .. } => Failure::Content(format!("blob {}: {failure}", self.digest)),
+            // These name its URL.
             other => other,
         }
     }

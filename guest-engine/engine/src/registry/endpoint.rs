@@ -1,7 +1,7 @@
 //! Where a registry may be reached, and with how much trust.
 
-use super::{Failure, Registries};
-use reqwest::{Certificate, Client, Identity, Url};
+use super::{Failure, Registries, proxies::Proxies};
+use reqwest::{Certificate, Client, Identity, Proxy, Url};
 use std::{
     fs,
     net::IpAddr,
@@ -29,6 +29,11 @@ impl Endpoint {
     /// Whether it only stands in for another.
     pub(crate) fn is_mirror(&self) -> bool {
         self.mirror
+    }
+
+    /// Whether another way is worth a try after this one failed: nothing goes without TLS to who has it.
+    pub(crate) fn leaves_open(&self, failure: &Failure) -> bool {
+        self.mirror || failure.is_no_answer()
     }
 }
 
@@ -79,30 +84,25 @@ impl Registries {
 
     /// What speaks to this endpoint.
     pub(super) async fn client(&self, endpoint: &Endpoint) -> Result<Client, Failure> {
-        let host = endpoint.base.host_str().unwrap_or_default().to_owned();
-        let folder = self.options.certificates.join(with_port(&host, endpoint.base.port()));
+        let host = endpoint.base.host_str().unwrap_or_default();
+        let folder = self.options.certificates.join(with_port(host, endpoint.base.port()));
         let own = tokio::task::spawn_blocking(move || HostCertificates::read(&folder))
             .await
             .map_err(|e| Failure::Content(e.to_string()))??;
-        // Go's rule: a proxy is never asked for this machine itself.
-        let loopback = host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let kind = (endpoint.verified, loopback);
         if own.is_empty()
-            && let Some(client) = self.known_client(kind)
+            && let Some(client) = self.known_client(endpoint.verified)
         {
             return Ok(client);
         }
+        let proxies = Proxies::from_environment();
         let mut builder = Client::builder()
+            .proxy(Proxy::custom(move |url| proxies.of(url)))
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT)
             .tcp_keepalive(CONNECT)
             .no_gzip()
             .referer(false)
             .tls_danger_accept_invalid_certs(!endpoint.verified);
-        if loopback {
-            builder = builder.no_proxy();
-        }
         let plain = own.is_empty();
         if !own.authorities.is_empty() {
             builder = builder.tls_certs_merge(own.authorities);
@@ -112,7 +112,7 @@ impl Registries {
         }
         let client = builder.build().map_err(|e| Failure::of_request("Could not set up TLS", &e))?;
         if plain {
-            self.keep_client(kind, &client);
+            self.keep_client(endpoint.verified, &client);
         }
         Ok(client)
     }
@@ -149,14 +149,31 @@ impl HostCertificates {
                 }
                 Some("cert") => {
                     let key = file.with_extension("key");
+                    if !key.exists() {
+                        let (certificate, key) = (shown(&file), shown(&key));
+                        return Err(Failure::Content(format!(
+                            "missing key {key} for client certificate {certificate}. CA certificates must use \
+                             the extension .crt"
+                        )));
+                    }
                     let both = [read(&file)?, b"\n".to_vec(), read(&key)?].concat();
                     own.identity = Some(Identity::from_pem(&both).map_err(|e| bad(&e))?);
+                }
+                Some("key") if !file.with_extension("cert").exists() => {
+                    let (certificate, key) = (shown(&file.with_extension("cert")), shown(&file));
+                    return Err(Failure::Content(format!(
+                        "missing client certificate {certificate} for key {key}"
+                    )));
                 }
                 _ => {}
             }
         }
         Ok(own)
     }
+}
+
+fn shown(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn at(scheme: &str, host: &str, verified: bool) -> Result<Endpoint, Failure> {
@@ -178,7 +195,7 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Whether a CIDR holds the address; `None` when it is none.
-fn contains(cidr: &str, address: IpAddr) -> Option<bool> {
+pub(super) fn contains(cidr: &str, address: IpAddr) -> Option<bool> {
     let (network, bits) = cidr.split_once('/')?;
     let bits: u32 = bits.parse().ok()?;
     match (network.parse().ok()?, address) {

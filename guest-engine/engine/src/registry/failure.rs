@@ -1,12 +1,15 @@
 //! Why a registry did not give what was asked for, in the words of Docker.
 
 use crate::{EngineError, ErrorKind};
+use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{Response, StatusCode, Url, header};
 use serde::Deserialize;
 use std::{error::Error, fmt, io, time::Duration};
 
 /// Bytes of an error answer that are read.
 const BODY_LIMIT: usize = 64 * 1024;
+/// Between two pieces of it.
+const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// How the standard library begins what the resolver says.
 const LOOKUP: &str = "failed to lookup address information: ";
@@ -44,10 +47,11 @@ impl Failure {
         let mut refused = false;
         let mut next: Option<&dyn Error> = error.source();
         while let Some(cause) = next {
-            causes.push(cause.to_string());
+            causes.push(tls_in_words(cause).unwrap_or_else(|| cause.to_string()));
             let io = cause.downcast_ref::<io::Error>();
             refused |= io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
-            next = cause.source();
+            // An I/O error around another hides it from `source`.
+            next = io.and_then(io::Error::get_ref).map(|inner| inner as &dyn Error).or(cause.source());
         }
         // The outer ones only say that it failed.
         let cause = causes.pop().unwrap_or_else(|| "no answer".to_owned());
@@ -61,26 +65,32 @@ impl Failure {
         } else {
             cause
         };
+        if error.is_redirect() {
+            // It would be the same round again.
+            return Self::Content(format!("{what}: {cause}"));
+        }
         Self::Unreachable { what: what.to_owned(), cause }
     }
 
     /// Of an answer that is no success.
     pub(super) async fn of_answer(mut response: Response) -> Self {
         let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| wait_for(text, Timestamp::now()));
         let mut body = Vec::new();
-        // What cannot be read is left out: the status says enough.
-        while let Ok(Some(piece)) = response.chunk().await {
+        // What cannot be read, or not in time, is left out: the status says enough.
+        while let Ok(Ok(Some(piece))) = tokio::time::timeout(BODY_TIME, response.chunk()).await {
             body.extend_from_slice(&piece);
             if body.len() > BODY_LIMIT {
                 break;
             }
         }
         Self::Refused { status, errors: complaints(&body), retry_after }
+    }
+
+    /// Whether nobody answered as a registry would: behind another door, there may be one.
+    pub(crate) fn is_no_answer(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Stalled { .. })
     }
 
     /// Whether the same request may succeed later.
@@ -125,6 +135,52 @@ impl Failure {
             || self.says("DENIED")
             || self.says("UNAUTHORIZED")
     }
+}
+
+/// Seconds, or a date.
+fn wait_for(text: &str, now: Timestamp) -> Option<Duration> {
+    match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let at = rfc2822::parse(text.trim()).ok()?.timestamp();
+            // A moment that has passed asks for no wait.
+            Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+        }
+    }
+}
+
+/// What is wrong with TLS, as Go's library says it: people search for these words.
+fn tls_in_words(cause: &(dyn Error + 'static)) -> Option<String> {
+    use rustls::{CertificateError as Bad, Error as Tls, InvalidMessage};
+    let verification = "tls: failed to verify certificate: x509:";
+    Some(match cause.downcast_ref::<Tls>()? {
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "http: server gave HTTP response to HTTPS client".to_owned()
+        }
+        Tls::InvalidCertificate(Bad::UnknownIssuer) => {
+            format!("{verification} certificate signed by unknown authority")
+        }
+        Tls::InvalidCertificate(
+            Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. },
+        ) => {
+            format!("{verification} certificate has expired or is not yet valid")
+        }
+        Tls::InvalidCertificate(other) => format!("{verification} {other}"),
+        Tls::AlertReceived(alert) => format!("remote error: tls: {}", spaced(&format!("{alert:?}"))),
+        _ => return None,
+    })
+}
+
+/// `BadCertificate` → `bad certificate`.
+fn spaced(name: &str) -> String {
+    let mut text = String::new();
+    for character in name.chars() {
+        if character.is_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(character.to_lowercase());
+    }
+    text
 }
 
 /// Host and port, as they are connected to.
@@ -204,6 +260,15 @@ impl From<EngineError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_seconds_or_a_date() {
+        let now = "2026-11-26T10:00:00Z".parse().unwrap();
+        assert_eq!(wait_for(" 7 ", now), Some(Duration::from_secs(7)));
+        assert_eq!(wait_for("Thu, 26 Nov 2026 10:00:30 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(wait_for("Thu, 26 Nov 2026 09:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(wait_for("soon", now), None);
+    }
 
     #[test]
     fn errors_read_as_dockers() {

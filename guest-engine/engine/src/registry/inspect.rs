@@ -27,10 +27,11 @@ impl Registries {
         for endpoint in self.endpoints(reference.domain(), false).await? {
             let found = match self.connect(&endpoint, credentials).await {
                 Ok(session) => look(&session, &reference).await,
-                Err(failure) => {
+                Err(failure) if endpoint.leaves_open(&failure) => {
                     last = failure.into();
                     continue;
                 }
+                Err(failure) => return Err(failure.into()),
             };
             match found {
                 Err(failure) if endpoint.is_mirror() => last = failure.into(),

@@ -20,19 +20,24 @@ impl Registries {
         for endpoint in self.endpoints(domain, true).await? {
             let session = match self.connect(&endpoint, credentials).await {
                 Ok(session) => session,
-                Err(failure) => {
+                Err(failure) if endpoint.leaves_open(&failure) => {
                     last = failure.into();
                     continue;
                 }
+                Err(failure) => return Err(failure.into()),
             };
             return match session.prove().await {
                 Ok(refresh) => Ok(Login { identity_token: refresh.unwrap_or_default() }),
                 Err(failure) if failure.is_about_access() => {
                     let url = session.url("").map(|url| url.to_string()).unwrap_or_default();
-                    Err(EngineError::new(
-                        ErrorKind::Unauthorized,
-                        format!("Get \"{url}\": unauthorized: {failure}"),
-                    ))
+                    // A token server says why, a registry with passwords of its own only no.
+                    let said = match failure.status() {
+                        Some(status) if !session.wants_tokens().await => {
+                            format!("login attempt to {url} failed with status: {status}")
+                        }
+                        _ => format!("Get \"{url}\": unauthorized: {failure}"),
+                    };
+                    Err(EngineError::new(ErrorKind::Unauthorized, said))
                 }
                 Err(failure) => Err(failure.into()),
             };

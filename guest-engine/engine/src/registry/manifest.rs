@@ -1,13 +1,19 @@
 //! Manifests: what an image consists of, and which image of several is wanted.
 
-use super::{Access, Failure, Platform, Session, platform::normal};
+use super::{
+    Access, Failure, Platform, Session,
+    platform::normal,
+    session::{describe, whole_body},
+};
 use crate::{EngineError, ErrorKind, image::config::digest};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use reqwest::{Method, header};
 use serde_json::Value;
 
-/// Bytes of a manifest.
+/// Bytes of a manifest, and of a page of tags.
 const LIMIT: usize = 4 << 20;
+/// Of one repository.
+const TAGS: usize = 100_000;
 
 /// Docker's names and OCI's.
 pub(crate) mod media_types {
@@ -48,7 +54,7 @@ impl Session {
         ]
         .join(", ");
         let access = Access::Pull(name.to_owned());
-        let mut response = self
+        let response = self
             .send(Method::GET, &url, &access, |request| request.header(header::ACCEPT, &accepted))
             .await?;
         let text = |name: &str| {
@@ -56,18 +62,7 @@ impl Session {
         };
         let media_type = text("content-type").unwrap_or_default();
         let stated = text("docker-content-digest");
-        let mut bytes = Vec::new();
-        let what = super::session::describe("Get", &url);
-        while let Some(piece) = tokio::time::timeout(self.patience, response.chunk())
-            .await
-            .map_err(|_| Failure::Stalled { what: what.clone() })?
-            .map_err(|error| Failure::of_request(&what, &error))?
-        {
-            bytes.extend_from_slice(&piece);
-            if bytes.len() > LIMIT {
-                return Err(Failure::Content(format!("manifest {reference} is larger than {LIMIT} bytes")));
-            }
-        }
+        let bytes = whole_body(response, LIMIT, self.patience, &describe("Get", &url)).await?;
         let digest = digest(&bytes);
         let expected = if reference.starts_with("sha256:") { Some(reference.to_owned()) } else { stated };
         if let Some(expected) = expected.filter(|e| e.starts_with("sha256:") && *e != digest) {
@@ -87,15 +82,15 @@ impl Session {
             let response = self.send(Method::GET, &url, &access, |request| request).await?;
             let next = response.headers().get(header::LINK).and_then(|value| next_page(value.to_str().ok()?));
             let next = next.and_then(|link| response.url().join(&link).ok());
-            let what = super::session::describe("Get", &url);
-            let body = tokio::time::timeout(self.patience, response.bytes())
-                .await
-                .map_err(|_| Failure::Stalled { what: what.clone() })?
-                .map_err(|error| Failure::of_request(&what, &error))?;
+            let what = describe("Get", &url);
+            let body = whole_body(response, LIMIT, self.patience, &what).await?;
             let page: Value = serde_json::from_slice(&body)
                 .map_err(|e| Failure::Content(format!("{what}: not understood: {e}")))?;
             let found = page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
             tags.extend(found.map(str::to_owned));
+            if tags.len() > TAGS {
+                return Err(Failure::Content(format!("{what}: there are more than {TAGS} tags")));
+            }
             match next {
                 Some(next) if next.origin() == url.origin() && next != url => url = next,
                 _ => return Ok(tags),
@@ -137,7 +132,7 @@ impl Fetched {
                  supported. Push the image again with a current client",
             ));
         }
-        let kind = if plain.is_empty() || plain == "application/json" { inner } else { plain };
+        let kind = if matches!(plain, "" | "application/json" | "text/plain") { inner } else { plain };
         let failed =
             |e: serde_json::Error| Failure::Content(format!("manifest {} is not valid: {e}", self.digest));
         match kind {
@@ -160,7 +155,8 @@ impl Fetched {
 /// The image of an index that serves `wanted` best.
 pub(crate) fn choose<'a>(index: &'a ImageIndex, wanted: &Platform) -> Result<&'a Descriptor, Failure> {
     let offered = index.manifests().iter().filter_map(|descriptor| {
-        let platform = descriptor.platform().as_ref()?;
+        // Who does not say what an image is for may mean everybody.
+        let Some(platform) = descriptor.platform().as_ref() else { return Some((usize::MAX, descriptor)) };
         let variant = platform.variant().as_deref().unwrap_or_default();
         let platform = normal(&platform.os().to_string(), &platform.architecture().to_string(), variant);
         Some((wanted.distance(&platform)?, descriptor))
@@ -201,6 +197,12 @@ mod tests {
         let wanted = "linux/amd64".parse().unwrap();
         assert_eq!(choose(&index, &wanted).unwrap().digest().digest(), hex("c"));
         let refused = choose(&index, &"linux/s390x".parse().unwrap()).unwrap_err().to_string();
+        let unsaid = entry("d", "linux", "amd64").split(r#","platform""#).next().unwrap().to_owned() + "}";
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{unsaid},{}]}}"#, entries.join(","));
+        let Ok(Document::Index(open)) = fetched(media_types::OCI_INDEX, &text).document() else { panic!() };
+        assert_eq!(choose(&open, &wanted).unwrap().digest().digest(), hex("c"));
+        let other = "linux/s390x".parse().unwrap();
+        assert_eq!(choose(&open, &other).unwrap().digest().digest(), hex("d"));
         assert_eq!(refused, "no matching manifest for linux/s390x in the manifest list entries");
     }
 

@@ -1,12 +1,17 @@
 //! `docker search`: the old index protocol, which the Hub still speaks.
 
-use super::{Credentials, Endpoint, Failure, Registries, session::describe};
+use super::{
+    Credentials, Endpoint, Failure, Registries,
+    session::{describe, whole_body},
+};
 use crate::error::{EngineError, Result};
 use serde::Deserialize;
 
 /// Where names without a registry are looked for.
 const INDEX: &str = "https://index.docker.io";
 const MOST: usize = 100;
+/// Bytes of an answer.
+const BODY: usize = 4 << 20;
 
 /// One repository.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -87,7 +92,7 @@ impl Registries {
             let status = response.status();
             return Err(Failure::Content(format!("Unexpected status code {}", status.as_u16())));
         }
-        let body = response.bytes().await.map_err(|error| Failure::of_request(&what, &error))?;
+        let body = whole_body(response, BODY, self.patience(), &what).await?;
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|e| Failure::Content(format!("{what}: not understood: {e}")))?;
         Ok(answer.results)

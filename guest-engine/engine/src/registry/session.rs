@@ -185,7 +185,16 @@ impl Session {
         }
     }
 
+    /// Whether a token server decides who gets in.
+    pub(super) async fn wants_tokens(&self) -> bool {
+        matches!(self.state.lock().await.challenge, Some(Challenge::Bearer { .. }))
+    }
+
     async fn learn(&self, response: &Response) {
+        // Where the registry sent us on to has no say in where our password goes.
+        if response.url().origin() != self.base.origin() {
+            return;
+        }
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
         let challenge = Challenge::of(headers.iter().filter_map(|value| value.to_str().ok()));
         if challenge.is_some() {
@@ -251,6 +260,27 @@ impl Access {
             Self::Nothing => Vec::new(),
         }
     }
+}
+
+/// The rest of an answer, which must not be longer than `limit`.
+pub(super) async fn whole_body(
+    mut response: Response,
+    limit: usize,
+    patience: Duration,
+    what: &str,
+) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = tokio::time::timeout(patience, response.chunk())
+        .await
+        .map_err(|_| Failure::Stalled { what: what.to_owned() })?
+        .map_err(|error| Failure::of_request(what, &error))?
+    {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > limit {
+            return Err(Failure::Content(format!("{what}: the answer is larger than {limit} bytes")));
+        }
+    }
+    Ok(bytes)
 }
 
 /// As Go's HTTP client says it: `Get "https://host/v2/"`. Without the query, which may be signed.

@@ -1,6 +1,9 @@
 //! Bearer tokens: got from the server that a registry's challenge names, for as long as they last.
 
-use super::{Credentials, Failure, session::describe};
+use super::{
+    Credentials, Failure,
+    session::{describe, whole_body},
+};
 use reqwest::{Client, Url, header};
 use serde::Deserialize;
 use std::time::{Duration, Instant};
@@ -10,6 +13,8 @@ const DEFAULT_LIFE: u64 = 60;
 /// A token that is about to expire is not begun with.
 const MARGIN: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(30);
+/// Bytes of an answer: tokens of large companies are long.
+const BODY: usize = 1 << 20;
 /// Docker's answer to who we are.
 const CLIENT: &str = "docker";
 
@@ -89,7 +94,7 @@ impl Token {
         if !response.status().is_success() {
             return Err(Failure::of_answer(response).await);
         }
-        let body = response.bytes().await.map_err(|error| Failure::of_request(&what, &error))?;
+        let body = whole_body(response, BODY, LIMIT, &what).await?;
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|e| Failure::Content(format!("{what}: the token is not understood: {e}")))?;
         let text = if answer.token.is_empty() { answer.access_token } else { answer.token };

@@ -16,7 +16,7 @@ use std::{
 const SLOWER: u32 = 4;
 
 /// Where a blob is to be sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Upload {
     location: Url,
     access: Access,
@@ -75,6 +75,23 @@ impl Session {
         let access = Access::Push(name.to_owned());
         let response = self.send(Method::POST, &url, &access, empty).await?;
         Ok(Upload { location: self.location(&response)?, access })
+    }
+
+    /// Where an upload that broke off goes on, and how much the registry has of it. `None` when that is
+    /// nothing.
+    pub(crate) async fn resume(&self, upload: &Upload) -> Result<Option<(Upload, u64)>, Failure> {
+        let answer = self.send_once(Method::GET, &upload.location, &upload.access, |request| request).await;
+        let response = match answer {
+            Ok(response) => response,
+            // It forgets them in time.
+            Err(failure) if !failure.may_pass() => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let range = response.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+        let last = range.and_then(|range| range.rsplit('-').next()?.parse::<u64>().ok()).unwrap_or(0);
+        let location = self.location(&response).unwrap_or_else(|_| upload.location.clone());
+        // `0-0` may be one byte or none.
+        Ok((last > 0).then(|| (Upload { location, access: upload.access.clone() }, last + 1)))
     }
 
     /// Sends bytes as they are made. The registry names where the rest goes.

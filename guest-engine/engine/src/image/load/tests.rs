@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     events::Events,
-    image::{ImageUser, ImageUsers, config::digest},
+    image::{ImageUser, ImageUsers, Parents, config::digest},
     testing::memory_layers::MemoryLayers,
 };
 use flate2::{Compression, write::GzEncoder};
@@ -161,7 +161,7 @@ async fn a_name_moves_and_the_old_image_stays() {
     );
     assert_eq!(said[1], "Loaded image: a:b");
     assert!(fixture.images.get(&before).await.unwrap().names.is_empty());
-    fixture.images.remove(&before, false).await.unwrap();
+    fixture.images.remove(&before, false, Parents::Go).await.unwrap();
     assert_eq!(fixture.layers.ids().len(), 1, "the layer of the removed image is gone");
 }
 
@@ -181,8 +181,8 @@ async fn layers_that_containers_stand_on_outlive_their_image() {
     let id = fixture.images.list(&super::super::ImageFilters::default()).await.unwrap()[0].id.clone();
     let user = ImageUser { container: "c".repeat(64), image: id.clone(), running: false };
     fixture.images.set_users(Arc::new(OneUser(user)));
-    assert!(fixture.images.remove(&id, false).await.is_err());
-    fixture.images.remove(&id, true).await.unwrap();
+    assert!(fixture.images.remove(&id, false, Parents::Go).await.is_err());
+    fixture.images.remove(&id, true, Parents::Go).await.unwrap();
     assert_eq!((fixture.images.count(), fixture.layers.ids().len()), (0, 1));
     // The container is gone: nobody claims it any more.
     let next = Images::open(fixture.folder.path(), Arc::clone(&fixture.layers) as _, Arc::default());
