@@ -369,6 +369,7 @@ impl Front for Classic {
             author: state.author.clone(),
             comment: String::new(),
             architecture: String::new(),
+            variant: String::new(),
         };
         let images = &build.builder.images;
         let id = images.derive(derived, async { Ok(made.layer) }).await?;

@@ -60,6 +60,7 @@ impl Builder {
             author: request.author,
             comment: request.comment.clone(),
             architecture: String::new(),
+            variant: String::new(),
         };
         let layer = async { self.layers.commit_rootfs(&record.id, false).await.map(Some) };
         let made = async {

@@ -10,6 +10,7 @@ use crate::{
         Derived,
         load::{decompressed, pipe},
     },
+    registry::Platform,
 };
 use bollard_stubs::models::ImageConfig;
 use bytes::Bytes;
@@ -52,8 +53,11 @@ impl Builder {
         let name = target(&request.repository, &request.tag)?;
         let mut config = ImageConfig::default();
         changed(&mut config, &request.changes)?;
-        let mut platform = request.platform.split('/');
-        if !matches!(platform.next(), Some("" | "linux")) {
+        let platform = match request.platform.as_str() {
+            "" => Platform { os: "linux".to_owned(), ..Platform::default() },
+            text => text.parse()?,
+        };
+        if platform.os != "linux" {
             return Err(EngineError::invalid(format!("unsupported platform {}", request.platform)));
         }
         let message = match (request.message.as_str(), request.source.as_str()) {
@@ -65,7 +69,8 @@ impl Builder {
             config: config.clone(),
             step: config,
             comment: message,
-            architecture: platform.next().unwrap_or_default().to_owned(),
+            architecture: platform.architecture,
+            variant: platform.variant,
             ..Derived::default()
         };
         let layers = Arc::clone(&self.layers);

@@ -35,6 +35,8 @@ pub struct Derived {
     pub created_by: String,
     /// As Go calls it; empty for the parent's or, without one, this machine's.
     pub architecture: String,
+    /// As Go calls it; counts together with an architecture.
+    pub variant: String,
 }
 
 impl Images {
@@ -196,7 +198,11 @@ fn blob(
     if !derived.comment.is_empty() {
         object["comment"] = json!(derived.comment);
     }
-    if let Some(variant) = parent.and_then(|parent| parent.variant.as_ref()) {
+    let variant = match &*derived.architecture {
+        "" => parent.and_then(|parent| parent.variant.clone()).unwrap_or_default(),
+        _ => derived.variant.clone(),
+    };
+    if !variant.is_empty() {
         object["variant"] = json!(variant);
     }
     serde_json::to_vec(&object).map_err(failed)
