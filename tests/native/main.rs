@@ -1,5 +1,6 @@
 //! The engine without a VM, as root on this kernel, driven by real clients.
 
+mod archives;
 mod as_dockerd;
 mod build_registry;
 mod buildx;
@@ -12,6 +13,7 @@ mod events;
 mod exec;
 mod health;
 mod host_config;
+mod hub;
 mod images;
 mod logs;
 mod malformed;
@@ -19,10 +21,15 @@ mod networks;
 mod other_clients;
 mod ports;
 mod pull_faults;
+mod pull_forms;
+mod pull_lies;
+mod push_faults;
 mod refusals;
 mod registry;
+mod registry_trust;
 mod remote_builds;
 mod security;
 mod stdio;
+mod store_crashes;
 mod system;
 mod volumes;

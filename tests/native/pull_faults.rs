@@ -14,10 +14,10 @@ use tests::{
     run::eventually,
 };
 
-const HOST: &str = "127.0.0.1:5000";
+pub(crate) const HOST: &str = "127.0.0.1:5000";
 
 /// An engine that soon has enough, and its registry.
-fn start(patience: &str, more: &[&str]) -> Result<(NativeEngine, FakeRegistry)> {
+pub(crate) fn start(patience: &str, more: &[&str]) -> Result<(NativeEngine, FakeRegistry)> {
     let mut registry = None;
     let engine = NativeEngine::start_with(|network, _| {
         registry = Some(FakeRegistry::start(network, HOST)?);
@@ -25,18 +25,18 @@ fn start(patience: &str, more: &[&str]) -> Result<(NativeEngine, FakeRegistry)> 
             .concat()
             .iter()
             .map(|&option| option.to_owned())
-            .collect())
+            .collect::<Vec<_>>())
     })?;
     Ok((engine, registry.context("a registry")?))
 }
 
-fn nothing_is_left(engine: &NativeEngine) -> Result<()> {
+/// Files and folders of layers and images; the index is always there.
+pub(crate) fn nothing_is_left(engine: &NativeEngine) -> Result<()> {
     assert_eq!(engine.docker(&["images", "-aq"])?.ok()?, "");
-    eventually("The layers are swept", || {
-        let count = |folder: &str| {
-            Ok::<_, anyhow::Error>(fs::read_dir(engine.data_root().join(folder)).map_or(0, Iterator::count))
-        };
-        Ok(count("layers/sha256")? == 0 && count("layers/tmp")? == 0)
+    eventually("Layers and blobs are swept", || {
+        let count = |folder: &str| fs::read_dir(engine.data_root().join(folder)).map_or(0, Iterator::count);
+        Ok(["layers/sha256", "layers/tmp", "images/blobs/sha256"].iter().all(|folder| count(folder) == 0)
+            && count("images") <= 2)
     })
 }
 

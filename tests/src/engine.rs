@@ -27,21 +27,34 @@ pub struct NativeEngine {
     folder: TempDir,
     process: Option<Child>,
     network: Network,
-    options: Vec<String>,
+    launch: Launch,
+}
+
+/// What an engine is started with.
+#[derive(Debug, Default)]
+pub struct Launch {
+    pub options: Vec<String>,
+    pub environment: Vec<(&'static str, String)>,
+}
+
+impl From<Vec<String>> for Launch {
+    fn from(options: Vec<String>) -> Self {
+        Self { options, ..Self::default() }
+    }
 }
 
 impl NativeEngine {
     /// Starts an engine on an empty data root. Root only.
     pub fn start() -> Result<Self> {
-        Self::start_with(|_, _| Ok(Vec::new()))
+        Self::start_with(|_, _| Ok(Launch::default()))
     }
 
     /// Starts one with more options, made with its network and its folder: what it is to reach has to be
     /// there first.
-    pub fn start_with(options: impl FnOnce(&Network, &Path) -> Result<Vec<String>>) -> Result<Self> {
+    pub fn start_with<L: Into<Launch>>(launch: impl FnOnce(&Network, &Path) -> Result<L>) -> Result<Self> {
         let (folder, network) = (TempDir::with_prefix("e-")?, Network::new()?);
-        let options = options(&network, folder.path())?;
-        let mut engine = Self { program: artifacts::engine()?, folder, process: None, network, options };
+        let launch = launch(&network, folder.path())?.into();
+        let mut engine = Self { program: artifacts::engine()?, folder, process: None, network, launch };
         engine.spawn()?;
         Ok(engine)
     }
@@ -66,7 +79,8 @@ impl NativeEngine {
             .arg(self.folder.path().join("data"))
             .arg("--run-root")
             .arg(self.folder.path().join("run"))
-            .args(&self.options)
+            .args(&self.launch.options)
+            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

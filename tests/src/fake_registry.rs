@@ -1,17 +1,23 @@
 //! A registry that misbehaves on purpose, in the test's own process: it cuts, stalls, lies about digests and
-//! lengths, is overloaded, wants tokens. It only gives; for taking there are real ones.
+//! lengths, is overloaded, sends on to others, wants tokens.
 
-use crate::network::Network;
-use anyhow::{Context, Result};
+mod uploads;
+mod wire;
+
+use crate::{authority::Identity, network::Network};
+use anyhow::Result;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, HashMap},
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    collections::HashMap,
+    io::{Read, Write},
+    net::TcpListener,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
+use wire::{Connection, Request, respond};
 
 /// What goes wrong with one answer.
 #[derive(Clone, Debug)]
@@ -22,21 +28,45 @@ pub enum Fault {
     Stall(usize),
     /// Another status, perhaps with `Retry-After`.
     Status(u16, Option<u32>),
+    /// Another status, with the registry's own words.
+    Says(u16, &'static str),
+    /// A status whose body is announced and never comes.
+    Mute(u16),
     /// One bit of the content is another.
     Flip,
     /// There is less than there should be, and the length says so.
     Shorter,
+    /// It goes on for ever, without a length.
+    Endless,
+    /// In small pieces, with pauses.
+    Slow,
+    /// All of it, whatever part was asked for, after a cut.
+    WholeAgain,
+    /// It is elsewhere.
+    Moved(String),
+    /// It is said to be something else.
+    Type(&'static str),
+    /// The header says another digest.
+    Digest(String),
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// By path, with their media type.
     content: HashMap<String, (String, Vec<u8>)>,
-    /// By a part of the path; each serves once, in order.
+    /// By a part of method and path; each serves once, in order.
     faults: Vec<(String, Fault)>,
     requests: Vec<String>,
     /// Name and password.
     user: Option<(String, String)>,
+    /// Whether tokens to read are for anybody.
+    open: bool,
+    /// Where tokens are given out, and what for.
+    realm: Option<(String, String)>,
+    uploads: HashMap<String, Vec<u8>>,
+    uploads_begun: usize,
+    /// Headers of every answer with content.
+    more: String,
 }
 
 /// Serves until the test's process ends.
@@ -49,20 +79,28 @@ pub struct FakeRegistry {
 impl FakeRegistry {
     /// Listens in `network` at `address` (`127.0.0.1:5000`).
     pub fn start(network: &Network, address: &str) -> Result<Self> {
-        let listener = network.listen(address)?;
+        Ok(Self::serve_at(network.listen(address)?, address, None))
+    }
+
+    /// The same over TLS.
+    pub fn start_with_tls(network: &Network, address: &str, identity: &Identity) -> Result<Self> {
+        Ok(Self::serve_at(network.listen(address)?, address, Some(wire::tls(identity)?)))
+    }
+
+    fn serve_at(listener: TcpListener, address: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let registry = Self { host: address.to_owned(), state: Arc::default() };
         let serving = registry.clone();
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let registry = serving.clone();
+                let (registry, tls) = (serving.clone(), tls.clone());
                 // A client that goes away ends its thread.
-                thread::spawn(move || registry.serve(connection));
+                thread::spawn(move || registry.serve(&mut wire::accept(connection, tls.as_ref())?));
             }
         });
-        Ok(registry)
+        registry
     }
 
-    /// Makes the next answers for paths with `part` in them go wrong.
+    /// Makes the next answers for requests (`GET /path`) with `part` in them go wrong.
     pub fn fail(&self, part: &str, faults: &[Fault]) {
         let mut state = self.state();
         state.faults.extend(faults.iter().map(|fault| (part.to_owned(), fault.clone())));
@@ -73,7 +111,19 @@ impl FakeRegistry {
         self.state().user = Some((name.to_owned(), password.to_owned()));
     }
 
-    /// What was asked for: `GET /path` and, in brackets, a range.
+    /// As [`Self::require`], but what is not below `name/` may be read by anybody, with a token from `realm`.
+    pub fn require_as_the_hub_does(&self, name: &str, password: &str, realm: &str, service: &str) {
+        self.require(name, password);
+        let mut state = self.state();
+        (state.open, state.realm) = (true, Some((realm.to_owned(), service.to_owned())));
+    }
+
+    /// Headers of everything from now on, each with its line's end.
+    pub fn add_headers(&self, headers: &str) {
+        self.state().more = headers.to_owned();
+    }
+
+    /// What was asked for: `GET /path` and, in brackets, a range; `+auth` behind it when it came with a proof.
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
     }
@@ -86,6 +136,11 @@ impl FakeRegistry {
     /// Adds something at a path.
     pub fn put(&self, path: &str, media_type: &str, bytes: &[u8]) {
         self.state().content.insert(path.to_owned(), (media_type.to_owned(), bytes.to_vec()));
+    }
+
+    /// What is at a path, and its media type.
+    pub fn content(&self, path: &str) -> Option<(String, Vec<u8>)> {
+        self.state().content.get(path).cloned()
     }
 
     /// Adds a blob and gives its descriptor.
@@ -109,159 +164,214 @@ impl FakeRegistry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, connection: TcpStream) -> Result<()> {
-        let mut reader = BufReader::new(connection.try_clone()?);
-        let mut writer = connection;
+    fn begin_upload(&self) -> String {
+        let mut state = self.state();
+        state.uploads_begun += 1;
+        let number = state.uploads_begun.to_string();
+        state.uploads.insert(number.clone(), Vec::new());
+        number
+    }
+
+    fn add_to_upload(&self, number: &str, bytes: &[u8]) {
+        if let Some(upload) = self.state().uploads.get_mut(number) {
+            upload.extend_from_slice(bytes);
+        }
+    }
+
+    fn uploaded(&self, number: &str) -> usize {
+        self.state().uploads.get(number).map_or(0, Vec::len)
+    }
+
+    fn end_upload(&self, number: &str) -> Vec<u8> {
+        self.state().uploads.remove(number).unwrap_or_default()
+    }
+
+    fn serve(&self, connection: &mut Connection) -> Result<()> {
         loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let mut headers = BTreeMap::new();
-            loop {
-                let mut header = String::new();
-                reader.read_line(&mut header)?;
-                let Some((key, value)) = header.trim().split_once(':') else { break };
-                headers.insert(key.to_lowercase(), value.trim().to_owned());
-            }
-            let mut words = line.split(' ');
-            let (method, path) = (words.next().context("a method")?, words.next().context("a path")?);
-            if !self.answer(method, path, &headers, &mut writer)? {
-                return Ok(());
+            match wire::read_head(connection) {
+                Ok(Some(request)) if self.answer(&request, connection)? => {}
+                Ok(_) => return Ok(()),
+                // TLS, to a server that has none.
+                Err(_) => return respond(connection, "GET", 400, "", b"").map(drop),
             }
         }
     }
 
     /// Says whether the connection goes on.
-    fn answer(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &BTreeMap<String, String>,
-        to: &mut TcpStream,
-    ) -> Result<bool> {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let range = headers.get("range");
-        let (found, fault) = {
+    fn answer(&self, request: &Request, to: &mut Connection) -> Result<bool> {
+        let (method, path) = (request.method.as_str(), request.path.as_str());
+        let range = request.headers.get("range");
+        let (found, fault, headers) = {
             let mut state = self.state();
-            let shown = range.map(|range| format!(" [{range}]")).unwrap_or_default();
-            state.requests.push(format!("{method} {path}{shown}"));
-            let fault = state.faults.iter().position(|(part, _)| path.contains(part.as_str()));
+            let mut shown = format!("{method} {path}");
+            let fault = state.faults.iter().position(|(part, _)| shown.contains(part.as_str()));
             let fault = fault.map(|at| state.faults.remove(at).1);
-            (state.content.get(path).cloned(), fault)
+            if let Some(range) = range {
+                shown += &format!(" [{range}]");
+            }
+            if request.headers.contains_key("authorization") {
+                shown += " +auth";
+            }
+            state.requests.push(shown);
+            (state.content.get(path).cloned(), fault, state.more.clone())
         };
         if path == "/token" {
-            return self.token(query, headers, to);
+            return self.token(request, to);
         }
-        if !self.admits(path, headers) {
-            let challenge =
-                format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"fake\"\r\n", self.host);
+        if !self.admits(request) {
+            let challenge = self.challenge();
             let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
-            return respond(to, 401, &challenge, body);
+            // What was not let in is not read either.
+            respond(to, method, 401, &format!("{challenge}Connection: close\r\n"), body)?;
+            return Ok(false);
         }
-        if path == "/v2/" {
-            return respond(to, 200, "", b"{}");
+        let found =
+            if path == "/v2/" { Some(("application/json".to_owned(), b"{}".to_vec())) } else { found };
+        if let Some(goes_on) = self.take(request, fault.as_ref(), to)? {
+            return Ok(goes_on);
         }
-        let Some((media_type, mut body)) = found else {
-            return respond(
-                to,
-                404,
-                "",
-                br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
-            );
+        let Some((media_type, body)) = found else {
+            let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+            return respond(to, method, 404, "", body);
         };
-        let mut status = 200;
-        let mut more = format!("Content-Type: {media_type}\r\n");
-        if let Some(from) = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')) {
-            let (from, all) = (from.parse::<usize>()?, body.len());
-            status = 206;
-            more.push_str(&format!("Content-Range: bytes {from}-{}/{all}\r\n", all - 1));
-            body.drain(..from);
-        }
-        let mut sent = body.len();
-        match fault {
-            None => {}
-            Some(Fault::Status(code, retry)) => {
-                let retry = retry.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
-                return respond(to, code, &retry, b"");
-            }
-            Some(Fault::Flip) => {
-                let middle = body.len() / 2;
-                body[middle] ^= 1;
-            }
-            Some(Fault::Shorter) => {
-                sent -= 1;
-                body.truncate(sent);
-            }
-            Some(Fault::Cut(after) | Fault::Stall(after)) => sent = after.min(sent),
-        }
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{more}\r\n", body.len());
-        to.write_all(head.as_bytes())?;
-        to.write_all(&body[..sent])?;
-        match fault {
-            Some(Fault::Cut(_)) => Ok(false),
-            Some(Fault::Stall(_)) => {
-                // Until the client has had enough.
-                to.set_read_timeout(Some(Duration::from_secs(120)))?;
-                let _ended = to.read(&mut [0]);
-                Ok(false)
-            }
-            _ => Ok(true),
-        }
+        give(request, to, &media_type, body, fault, &headers)
     }
 
-    /// A token is the scope it is for.
-    fn admits(&self, path: &str, headers: &BTreeMap<String, String>) -> bool {
+    fn challenge(&self) -> String {
+        let own = || (format!("http://{}/token", self.host), "fake".to_owned());
+        let (realm, service) = self.state().realm.clone().unwrap_or_else(own);
+        format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"{service}\"\r\n")
+    }
+
+    /// A token is the scopes it is for.
+    fn admits(&self, request: &Request) -> bool {
+        let path = request.path.as_str();
         if self.state().user.is_none() || path.starts_with("/v1/") {
             return true;
         }
-        let Some(token) = headers.get("authorization").and_then(|value| value.strip_prefix("Bearer ")) else {
-            return false;
-        };
-        let name = path
-            .strip_prefix("/v2/")
-            .and_then(|rest| Some(rest.split_once("/manifests/").or(rest.split_once("/blobs/"))?.0));
-        name.is_none_or(|name| token == format!("repository.{}.pull", name.replace('/', ".")))
+        let given = request.headers.get("authorization");
+        let Some(token) = given.and_then(|value| value.strip_prefix("Bearer ")) else { return false };
+        let name = path.strip_prefix("/v2/").and_then(|rest| {
+            Some(
+                rest.split_once("/manifests/")
+                    .or(rest.split_once("/blobs/"))
+                    .or(rest.split_once("/tags/"))?
+                    .0,
+            )
+        });
+        let wanted = if matches!(request.method.as_str(), "GET" | "HEAD") { "pull" } else { "pull.push" };
+        name.is_none_or(|name| {
+            let scope = format!("repository.{}.{wanted}", name.replace('/', "."));
+            token.split('~').any(|part| part.starts_with(&scope))
+        })
     }
 
-    fn token(&self, query: &str, headers: &BTreeMap<String, String>, to: &mut TcpStream) -> Result<bool> {
-        let scope = query.split('&').find_map(|pair| pair.strip_prefix("scope=")).unwrap_or_default();
-        let scope = if scope.is_empty() { "nothing" } else { scope };
-        let token = scope.replace("%3A", ".").replace("%2F", ".").replace([':', '/'], ".");
-        let user = self.state().user.clone().unwrap_or_default();
-        // curl prints the same: name:password in base64.
-        let wanted = format!("Basic {}", base64(format!("{}:{}", user.0, user.1).as_bytes()));
-        if headers.get("authorization") != Some(&wanted) {
-            return respond(to, 401, "", br#"{"details":"incorrect username or password"}"#);
+    fn token(&self, request: &Request, to: &mut Connection) -> Result<bool> {
+        let (user, open) = {
+            let state = self.state();
+            (state.user.clone().unwrap_or_default(), state.open)
+        };
+        let wanted = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", user.0, user.1)));
+        let given = request.headers.get("authorization");
+        if given.is_some_and(|given| *given != wanted) || (given.is_none() && !open) {
+            return respond(to, "GET", 401, "", br#"{"details":"incorrect username or password"}"#);
         }
-        respond(to, 200, "", format!("{{\"token\":\"{token}\",\"expires_in\":300}}").as_bytes())
+        let mut scopes = Vec::new();
+        for scope in request.query.split('&').filter_map(|pair| pair.strip_prefix("scope=")) {
+            let scope = scope.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
+            let own = scope.starts_with(&format!("repository:{}/", user.0));
+            match given {
+                None if own => {}
+                None => scopes.push(scope.replace(",push", "").replace([':', '/', ','], ".")),
+                Some(_) => scopes.push(scope.replace([':', '/', ','], ".")),
+            }
+        }
+        let token = if scopes.is_empty() { "nothing".to_owned() } else { scopes.join("~") };
+        respond(to, "GET", 200, "", format!("{{\"token\":\"{token}\",\"expires_in\":300}}").as_bytes())
     }
 }
 
-fn respond(to: &mut TcpStream, status: u16, headers: &str, body: &[u8]) -> Result<bool> {
+/// Gives content, or what has become of it.
+fn give(
+    request: &Request,
+    to: &mut Connection,
+    media_type: &str,
+    mut body: Vec<u8>,
+    fault: Option<Fault>,
+    more: &str,
+) -> Result<bool> {
+    let method = request.method.as_str();
+    let mut status = 200;
+    let mut headers = format!("Content-Type: {media_type}\r\n{more}");
+    let from = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+    if let Some(from) = from.filter(|_| !matches!(fault, Some(Fault::WholeAgain))) {
+        let (from, all) = (from.parse::<usize>()?, body.len());
+        status = 206;
+        headers += &format!("Content-Range: bytes {from}-{}/{all}\r\n", all - 1);
+        body.drain(..from);
+    }
+    let mut sent = body.len();
+    match &fault {
+        None | Some(Fault::WholeAgain | Fault::Slow) => {}
+        Some(Fault::Status(code, retry)) => {
+            let retry = retry.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+            return respond(to, method, *code, &retry, b"");
+        }
+        Some(Fault::Says(code, words)) => return respond(to, method, *code, more, words.as_bytes()),
+        Some(Fault::Moved(location)) => {
+            return respond(to, method, 307, &format!("Location: {location}\r\n"), b"");
+        }
+        Some(Fault::Type(other)) => headers = format!("Content-Type: {other}\r\n"),
+        Some(Fault::Digest(other)) => headers += &format!("Docker-Content-Digest: {other}\r\n"),
+        Some(Fault::Flip) => {
+            let middle = body.len() / 2;
+            body[middle] ^= 1;
+        }
+        Some(Fault::Shorter) => {
+            sent -= 1;
+            body.truncate(sent);
+        }
+        Some(Fault::Cut(after) | Fault::Stall(after)) => sent = (*after).min(sent),
+        Some(Fault::Mute(code)) => (status, sent) = (*code, 0),
+        Some(Fault::Endless) => {
+            let stream = to.get_mut();
+            stream.write_all(format!("HTTP/1.1 200 X\r\n{headers}Connection: close\r\n\r\n").as_bytes())?;
+            // Until the client has had enough.
+            loop {
+                stream.write_all(&[b' '; 8192])?;
+            }
+        }
+    }
+    let stream = to.get_mut();
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
-    to.write_all(head.as_bytes())?;
-    to.write_all(body)?;
-    Ok(true)
+    stream.write_all(head.as_bytes())?;
+    if method == "HEAD" {
+        stream.flush()?;
+        return Ok(true);
+    }
+    if matches!(fault, Some(Fault::Slow)) {
+        for piece in body.chunks(body.len().div_ceil(10).max(1)) {
+            stream.write_all(piece)?;
+            stream.flush()?;
+            thread::sleep(Duration::from_millis(50));
+        }
+        return Ok(true);
+    }
+    stream.write_all(&body[..sent])?;
+    stream.flush()?;
+    match fault {
+        Some(Fault::Cut(_)) => Ok(false),
+        Some(Fault::Stall(_) | Fault::Mute(_)) => {
+            // Until the client has had enough.
+            let _ended = to.read(&mut [0]);
+            Ok(false)
+        }
+        _ => Ok(true),
+    }
 }
 
 /// `sha256:…` of some bytes.
 pub fn digest(bytes: &[u8]) -> String {
     let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 3];
-        group[..chunk.len()].copy_from_slice(chunk);
-        let number = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for digit in 0..4_usize {
-            let index = (number >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= chunk.len() { char::from(DIGITS[index as usize]) } else { '=' });
-        }
-    }
-    text
 }

@@ -2,22 +2,28 @@
 //! deadline, and gives every test a machine store or an engine of its own that is gone afterwards.
 
 pub mod artifacts;
+pub mod authority;
 pub mod engine;
 pub mod fake_registry;
 pub mod host;
 pub mod image_parts;
 pub mod network;
+pub mod proxy;
 pub mod pty;
 pub mod real_registry;
 pub mod request;
 pub mod run;
 pub mod test_cloud;
 pub mod web;
+pub mod token_server;
 
+pub use authority::Authority;
 pub use engine::NativeEngine;
 pub use fake_registry::FakeRegistry;
 pub use host::Host;
 pub use network::Network;
+pub use proxy::Proxy;
 pub use real_registry::RealRegistry;
 pub use run::{Run, command};
 pub use web::Web;
+pub use token_server::TokenServer;

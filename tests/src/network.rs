@@ -8,17 +8,22 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
 };
 
 /// An address that is not the loopback's: what only local registries may is not allowed here.
 pub const ADDRESS: &str = "192.0.2.1";
 
-/// Lasts until it is dropped; engines come and go in it.
-#[derive(Debug)]
+/// Lasts until the last of its handles is dropped; engines come and go in it.
+#[derive(Clone, Debug)]
 pub struct Network {
-    holder: Child,
+    holder: Arc<Holder>,
 }
+
+/// The process that it is of.
+#[derive(Debug)]
+struct Holder(Child);
 
 impl Network {
     /// With a loopback device, which also has [`ADDRESS`]. Root only.
@@ -35,11 +40,11 @@ impl Network {
         let mut ready = [0];
         let mut said = holder.stdout.take().context("the namespace's output")?;
         said.read_exact(&mut ready).context("The network namespace was not set up")?;
-        Ok(Self { holder })
+        Ok(Self { holder: Arc::new(Holder(holder)) })
     }
 
     fn path(&self) -> PathBuf {
-        format!("/proc/{}/ns/net", self.holder.id()).into()
+        format!("/proc/{}/ns/net", self.holder.0.id()).into()
     }
 
     /// A command that runs in it.
@@ -55,10 +60,15 @@ impl Network {
         self.inside(move || Ok(TcpListener::bind(address)?))
     }
 
+    /// A connection to a server in it.
+    pub fn connect(&self, address: &str) -> Result<TcpStream> {
+        let address = address.to_owned();
+        self.inside(move || Ok(TcpStream::connect(address)?))
+    }
+
     /// Whether anybody listens there.
     pub fn answers(&self, address: &str) -> Result<bool> {
-        let address = address.to_owned();
-        self.inside(move || Ok(TcpStream::connect(address).is_ok()))
+        Ok(self.connect(address).is_ok())
     }
 
     /// The namespace is the thread's; a socket made there keeps it.
@@ -72,10 +82,10 @@ impl Network {
     }
 }
 
-impl Drop for Network {
+impl Drop for Holder {
     fn drop(&mut self) {
         // Everything in it ends or has ended by itself.
-        drop(self.holder.kill());
-        drop(self.holder.wait());
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }

@@ -1,14 +1,16 @@
-//! Debian's `docker-registry`, in a test's network: plain, or with TLS from an authority of its own and a
-//! password file.
+//! Debian's `docker-registry`, in a test's network: plain, or with TLS and passwords, certificates or tokens.
 
 use crate::{
+    Authority,
+    authority::Identity,
     network::{ADDRESS, Network},
     run::{eventually, run},
+    token_server::{ISSUER, SERVICE},
 };
 use anyhow::{Context, Result};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -16,7 +18,8 @@ use tempfile::TempDir;
 /// Ended when it is dropped.
 #[derive(Debug)]
 pub struct RealRegistry {
-    folder: TempDir,
+    /// Gone after the process.
+    _folder: TempDir,
     process: Child,
     /// `host:port`.
     pub host: String,
@@ -29,53 +32,43 @@ impl RealRegistry {
         Self::start(network, folder, "127.0.0.1:5000", "")
     }
 
+    /// At another address than the loopback's, with more in its configuration.
+    pub fn at(network: &Network, address: &str, more: &str) -> Result<Self> {
+        Self::start(network, TempDir::with_prefix("r-")?, address, more)
+    }
+
     /// At another address, for the user `me` with this password.
-    pub fn with_tls_and_password(network: &Network, password: &str) -> Result<Self> {
+    pub fn with_tls_and_password(network: &Network, authority: &Authority, password: &str) -> Result<Self> {
         let folder = TempDir::with_prefix("r-")?;
-        let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-        let openssl = |args: &[&str]| run(Command::new("openssl").args(args))?.ok();
-        let (authority, authority_key, request) = (path("ca.crt"), path("ca.key"), path("server.csr"));
-        let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        let mut args = vec!["req", "-x509", "-days", "2", "-subj", "/CN=a test's authority"];
-        args.extend(curve);
-        args.extend([
-            "-addext",
-            "basicConstraints=critical,CA:TRUE",
-            "-keyout",
-            &authority_key,
-            "-out",
-            &authority,
-        ]);
-        openssl(&args)?;
-        let (key, certificate, names) = (path("server.key"), path("server.crt"), path("names"));
-        let mut args = vec!["req", "-subj", "/CN=registry", "-keyout", &key, "-out", &request];
-        args.extend(curve);
-        openssl(&args)?;
-        fs::write(&names, format!("subjectAltName=IP:{ADDRESS}\nbasicConstraints=CA:FALSE\n"))?;
-        openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            &authority,
-            "-CAkey",
-            &authority_key,
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            &names,
-            "-out",
-            &certificate,
-        ])?;
-        let passwords = run(Command::new("htpasswd").args(["-Bbn", "me", password]))?.ok()?;
-        fs::write(path("passwords"), passwords)?;
+        let Identity { certificate, key } = authority.issue("registry", &format!("IP:{ADDRESS}"))?;
+        let passwords = folder.path().join("passwords");
+        fs::write(&passwords, run(Command::new("htpasswd").args(["-Bbn", "me", password]))?.ok()?)?;
+        let (certificate, key, passwords) = (certificate.display(), key.display(), passwords.display());
         let more = format!(
-            "  tls: {{certificate: {certificate}, key: {key}}}\nauth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-            path("passwords")
+            "  tls: {{certificate: {certificate}, key: {key}}}\n\
+             auth: {{htpasswd: {{realm: test, path: {passwords}}}}}\n"
         );
         Self::start(network, folder, &format!("{ADDRESS}:5001"), &more)
+    }
+
+    /// The same for whoever has a certificate of the authority.
+    pub fn with_client_certificates(network: &Network, authority: &Authority) -> Result<Self> {
+        let Identity { certificate, key } = authority.issue("registry", &format!("IP:{ADDRESS}"))?;
+        let (certificate, key, known) = (certificate.display(), key.display(), authority.certificate());
+        let more =
+            format!("  tls: {{certificate: {certificate}, key: {key}, clientcas: [{}]}}\n", known.display());
+        Self::at(network, &format!("{ADDRESS}:5002"), &more)
+    }
+
+    /// On the loopback, for who has tokens from `realm`.
+    pub fn with_tokens(network: &Network, authority: &Authority, realm: &str) -> Result<Self> {
+        let known = authority.certificate();
+        let more = format!(
+            "auth: {{token: {{realm: \"{realm}\", service: \"{SERVICE}\", issuer: \"{ISSUER}\", \
+             rootcertbundle: {}}}}}\n",
+            known.display()
+        );
+        Self::at(network, "127.0.0.1:5003", &more)
     }
 
     fn start(network: &Network, folder: TempDir, host: &str, more: &str) -> Result<Self> {
@@ -99,14 +92,9 @@ impl RealRegistry {
             .stderr(log)
             .spawn()
             .context("Could not start docker-registry")?;
-        let registry = Self { folder, process, host: host.to_owned() };
+        let registry = Self { _folder: folder, process, host: host.to_owned() };
         eventually("The registry listens", || network.answers(host))?;
         Ok(registry)
-    }
-
-    /// The authority that its clients have to know.
-    pub fn authority(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
     }
 }
 

@@ -1,0 +1,127 @@
+//! An engine that is killed in the middle of what it does to images starts again with a store that is
+//! whole: every image complete, nothing there that no image needs.
+
+use anyhow::{Context, Result};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
+};
+use tests::{NativeEngine, artifacts, host::docker, run::eventually};
+
+/// Runs with its output thrown away.
+fn begin(engine: &NativeEngine, args: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Child> {
+    let mut command = docker(&engine.url(), args)?;
+    Ok(command.stdin(stdin).stdout(stdout).stderr(Stdio::null()).spawn()?)
+}
+
+fn names(engine: &NativeEngine, folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(engine.data_root().join(folder)).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Kills the engine, ends its client and starts it again.
+fn restart(engine: &mut NativeEngine, mut client: Child) -> Result<()> {
+    engine.crash()?;
+    drop(client.stdin.take());
+    drop(client.stdout.take());
+    client.wait()?;
+    engine.spawn()
+}
+
+/// What is on disk is exactly what the images need, and all of them can be had.
+fn is_whole(engine: &NativeEngine) -> Result<()> {
+    let images = engine.docker(&["images", "-aq", "--no-trunc"])?.ok()?;
+    let images: BTreeSet<&str> = images.lines().collect();
+    let (mut layers, mut blobs) = (BTreeSet::new(), BTreeSet::new());
+    for image in &images {
+        let shown = engine.docker(&["inspect", "-f", "{{join .RootFS.Layers \" \"}}", image])?.ok()?;
+        layers.extend(shown.split_whitespace().map(|layer| layer.replace("sha256:", "")));
+        blobs.insert(image.replace("sha256:", ""));
+        let archive = engine.folder().join("whole.tar");
+        engine.docker(&["save", "-o", &archive.to_string_lossy(), image])?.ok()?;
+    }
+    assert_eq!(names(engine, "layers/sha256"), layers);
+    assert_eq!(names(engine, "images/blobs/sha256"), blobs);
+    assert!(names(engine, "layers/tmp").is_empty());
+    let files = names(engine, "images");
+    assert!(files.iter().all(|name| name == "index.json" || name == "blobs"), "{files:?}");
+    Ok(())
+}
+
+/// Whether the engine has said that it cleaned up, once more than before.
+fn says(engine: &NativeEngine, words: &str) -> Result<usize> {
+    Ok(fs::read_to_string(engine.log())?.matches(words).count())
+}
+
+#[test]
+fn in_the_middle_of_an_archive() -> Result<()> {
+    let mut engine = NativeEngine::with_busybox()?;
+    engine
+        .docker(&["run", "--name", "cc", "busybox", "sh", "-c", "head -c 3000000 /dev/urandom >/big"])?
+        .ok()?;
+    engine.docker(&["commit", "cc", "two:1"])?.ok()?;
+    let (archive, files) = (engine.folder().join("two.tar"), engine.folder().join("files.tar"));
+    engine.docker(&["save", "-o", &archive.to_string_lossy(), "two:1"])?.ok()?;
+    engine.docker(&["export", "-o", &files.to_string_lossy(), "cc"])?.ok()?;
+    engine.docker(&["rm", "cc"])?.ok()?;
+    engine.docker(&["rmi", "two:1", "busybox"])?.ok()?;
+    is_whole(&engine)?;
+    // A load: in the first layer, in the second, at the end of it.
+    for (file, args) in [(&archive, &["load"][..]), (&files, &["import", "-", "imported:1"])] {
+        let bytes = fs::read(file)?;
+        for part in [3, 8, 11] {
+            let mut client = begin(&engine, args, Stdio::piped(), Stdio::null())?;
+            let input = client.stdin.as_mut().context("stdin")?;
+            input.write_all(&bytes[..bytes.len() * part / 12])?;
+            input.flush()?;
+            eventually("It is being unpacked", || Ok(!names(&engine, "layers/tmp").is_empty()))?;
+            restart(&mut engine, client)?;
+            is_whole(&engine)?;
+            assert_eq!(engine.docker(&["images", "-aq"])?.ok()?, "");
+        }
+    }
+    assert!(says(&engine, "Layers that were half unpacked are removed")? > 0);
+    assert!(says(&engine, "Leftovers of an interrupted engine are removed")? > 0);
+    engine.docker(&["load", "-i", &archive.to_string_lossy()])?.ok()?;
+    // A save that its reader has read half of.
+    let mut client = begin(&engine, &["save", "two:1"], Stdio::null(), Stdio::piped())?;
+    client.stdout.as_mut().context("stdout")?.read_exact(&mut vec![0; 1 << 20])?;
+    restart(&mut engine, client)?;
+    is_whole(&engine)?;
+    assert_eq!(engine.docker(&["images", "-q"])?.ok()?.lines().count(), 1);
+    Ok(())
+}
+
+/// Too quick to be caught at a chosen point: caught wherever it is.
+#[test]
+fn in_the_middle_of_changes() -> Result<()> {
+    let mut engine = NativeEngine::with_busybox()?;
+    let fill = "for i in $(seq 300); do echo $i >/f$i; done; head -c 2000000 /dev/urandom >/big";
+    engine.docker(&["run", "--name", "cc", "busybox", "sh", "-c", fill])?.ok()?;
+    let archive = artifacts::busybox()?.to_string_lossy().into_owned();
+    for (number, delay) in [15, 30, 60, 120].into_iter().enumerate() {
+        let name = format!("committed:{number}");
+        for args in [
+            &["commit", "-c", "LABEL x=y", "cc", &name][..],
+            &["rmi", &name],
+            &["load", "-i", &archive],
+            &["tag", "busybox", &name],
+            &["image", "prune", "-af"],
+        ] {
+            let client = begin(&engine, args, Stdio::null(), Stdio::null())?;
+            thread::sleep(Duration::from_millis(delay));
+            restart(&mut engine, client)?;
+            // The container's image is there as long as the container is.
+            is_whole(&engine)?;
+        }
+    }
+    engine.docker(&["rm", "cc"])?.ok()?;
+    engine.docker(&["image", "prune", "-af"])?.ok()?;
+    is_whole(&engine)?;
+    assert!(names(&engine, "layers/sha256").is_empty());
+    Ok(())
+}
