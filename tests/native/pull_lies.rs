@@ -2,10 +2,9 @@
 
 use crate::pull_faults::{HOST, nothing_is_left, start};
 use anyhow::{Context, Result};
-use flate2::{Compression, write::GzEncoder};
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
-use std::{fs, io::Write};
+use std::fs;
 use tests::{
     FakeRegistry, NativeEngine,
     fake_registry::{Fault, digest},
@@ -137,15 +136,10 @@ fn bombs_leave_the_disk_as_it_was() -> Result<()> {
     header.set_mode(0o644);
     header.set_size(1 << 30);
     header.set_cksum();
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(header.as_bytes())?;
-    let zeros = vec![0; 1 << 20];
-    for _ in 0..64 {
-        gzip.write_all(&zeros)?;
-    }
     // The rest never comes: the disk is full before.
-    let blob = gzip.finish()?;
-    let mut descriptor = registry.blob("lib/bomb", "application/vnd.oci.image.layer.v1.tar+gzip", &blob);
+    let zeros = vec![0; 32 << 20];
+    let blob = zstd::encode_all([header.as_bytes(), &zeros[..]].concat().as_slice(), 1)?;
+    let mut descriptor = registry.blob("lib/bomb", "application/vnd.oci.image.layer.v1.tar+zstd", &blob);
     let config = json!({ "architecture": "amd64", "os": "linux",
         "rootfs": { "type": "layers", "diff_ids": [digest(b"anything")] } });
     let config_type = "application/vnd.oci.image.config.v1+json";
@@ -163,13 +157,8 @@ fn bombs_leave_the_disk_as_it_was() -> Result<()> {
     header.set_entry_type(tar::EntryType::XHeader);
     header.set_size(1 << 30);
     header.set_cksum();
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(header.as_bytes())?;
-    for _ in 0..16 {
-        gzip.write_all(&zeros)?;
-    }
-    let blob = gzip.finish()?;
-    descriptor = registry.blob("lib/bomb", "application/vnd.oci.image.layer.v1.tar+gzip", &blob);
+    let blob = zstd::encode_all([header.as_bytes(), &zeros[..]].concat().as_slice(), 1)?;
+    descriptor = registry.blob("lib/bomb", "application/vnd.oci.image.layer.v1.tar+zstd", &blob);
     registry.manifest("lib/bomb", "2", &image(&descriptor));
     let error = engine.docker(&["pull", &format!("{HOST}/lib/bomb:2")])?.fails(1)?;
     assert!(error.contains("extended header is too large"), "{error}");

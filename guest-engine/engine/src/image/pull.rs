@@ -346,6 +346,7 @@ fn check(config: &ConfigFile, manifest: &ImageManifest) -> Result<()> {
 
 /// A manifest that cannot be had, as dockerd explains it.
 fn refused(failure: Failure, reference: &Reference) -> EngineError {
+    let failure = failure.first();
     if failure.says("MANIFEST_UNKNOWN") {
         let name = reference.familiar();
         return EngineError::not_found(format!("manifest for {name} not found: {failure}"));

@@ -35,6 +35,21 @@ impl Challenge {
     }
 }
 
+/// What a refusal says beside its challenge: the code and the words of an error.
+pub(super) fn refusal<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<(&'static str, String)> {
+    headers.into_iter().find_map(|header| {
+        let (scheme, rest) = header.trim().split_once(' ')?;
+        let mut parameters = parameters(rest);
+        let (code, words) = match parameters.remove("error")?.as_str() {
+            "invalid_token" => ("UNAUTHORIZED", "authentication required"),
+            "insufficient_scope" => ("DENIED", "requested access to the resource is denied"),
+            _ => return None,
+        };
+        let said = parameters.remove("error_description").filter(|said| !said.is_empty());
+        scheme.eq_ignore_ascii_case("bearer").then(|| (code, said.unwrap_or_else(|| words.to_owned())))
+    })
+}
+
 /// `key="value",key=value`, with backslashes in quoted values.
 fn parameters(text: &str) -> HashMap<String, String> {
     let mut found = HashMap::new();
@@ -83,6 +98,9 @@ mod tests {
         );
         assert_eq!(Challenge::of(["basic realm=x"]), Some(Challenge::Basic));
         assert_eq!(Challenge::of(["Digest x=y"]), None);
+        assert_eq!(refusal([hub]), None);
+        let (code, words) = refusal([r#"Bearer realm="r",error="insufficient_scope""#]).unwrap();
+        assert_eq!((code, words.as_str()), ("DENIED", "requested access to the resource is denied"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a registry did not give what was asked for, in the words of Docker.
 
+use super::challenge;
 use crate::{EngineError, ErrorKind};
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{Response, StatusCode, Url, header};
@@ -77,6 +78,8 @@ impl Failure {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| wait_for(text, Timestamp::now()));
+        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
+        let refusal = challenge::refusal(challenges.iter().filter_map(|value| value.to_str().ok()));
         let mut body = Vec::new();
         // What cannot be read, or not in time, is left out: the status says enough.
         while let Ok(Ok(Some(piece))) = tokio::time::timeout(BODY_TIME, response.chunk()).await {
@@ -85,7 +88,22 @@ impl Failure {
                 break;
             }
         }
-        Self::Refused { status, errors: complaints(&body), retry_after }
+        let mut errors = complaints(&body);
+        if let Some((code, message)) = refusal.filter(|_| status.is_client_error()) {
+            errors.insert(0, Complaint { code: code.to_owned(), message });
+        } else if errors.is_empty() && status == StatusCode::UNAUTHORIZED {
+            let message = "authentication required".to_owned();
+            errors.push(Complaint { code: "UNAUTHORIZED".to_owned(), message });
+        }
+        Self::Refused { status, errors, retry_after }
+    }
+
+    /// With the first of its errors only, which is what dockerd says of pulls.
+    pub(crate) fn first(mut self) -> Self {
+        if let Self::Refused { errors, .. } = &mut self {
+            errors.truncate(1);
+        }
+        self
     }
 
     /// Whether nobody answered as a registry would: behind another door, there may be one.
@@ -227,12 +245,13 @@ impl fmt::Display for Failure {
             Self::Refused { status, errors, .. } if errors.is_empty() => {
                 write!(f, "received unexpected HTTP status: {status}")
             }
-            Self::Refused { errors, .. } => {
-                for (number, error) in errors.iter().enumerate() {
-                    write!(f, "{}{error}", if number == 0 { "" } else { "\n" })?;
+            Self::Refused { errors, .. } => match errors.as_slice() {
+                [only] => only.fmt(f),
+                several => {
+                    f.write_str("errors:\n")?;
+                    several.iter().try_for_each(|error| writeln!(f, "{error}"))
                 }
-                Ok(())
-            }
+            },
             Self::NoCredentials => f.write_str("no basic auth credentials"),
             Self::Content(why) => f.write_str(why),
             Self::Ours(error) => error.fmt(f),
