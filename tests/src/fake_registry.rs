@@ -234,7 +234,7 @@ impl FakeRegistry {
             let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
             return respond(to, method, 404, "", body);
         };
-        give(request, to, &media_type, body, fault, &headers)
+        give(request, to, &media_type, body, fault.as_ref(), &headers)
     }
 
     fn challenge(&self) -> String {
@@ -297,7 +297,7 @@ fn give(
     to: &mut Connection,
     media_type: &str,
     mut body: Vec<u8>,
-    fault: Option<Fault>,
+    fault: Option<&Fault>,
     more: &str,
 ) -> Result<bool> {
     let method = request.method.as_str();
@@ -311,7 +311,7 @@ fn give(
         body.drain(..from);
     }
     let mut sent = body.len();
-    match &fault {
+    match fault {
         None | Some(Fault::WholeAgain | Fault::Slow) => {}
         Some(Fault::Status(code, retry)) => {
             let retry = retry.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
