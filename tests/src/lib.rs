@@ -14,8 +14,8 @@ pub mod real_registry;
 pub mod request;
 pub mod run;
 pub mod test_cloud;
-pub mod web;
 pub mod token_server;
+pub mod web;
 
 pub use authority::Authority;
 pub use engine::NativeEngine;
@@ -25,5 +25,5 @@ pub use network::Network;
 pub use proxy::Proxy;
 pub use real_registry::RealRegistry;
 pub use run::{Run, command};
-pub use web::Web;
 pub use token_server::TokenServer;
+pub use web::Web;
