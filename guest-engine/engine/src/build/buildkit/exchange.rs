@@ -88,7 +88,7 @@ impl Builder {
         };
         let (pushed, ()) = tokio::join!(work, relay);
         // It was an image only to be pushed.
-        self.images.remove(&id, true).await?;
+        self.images.remove(&id, true, crate::image::Parents::Go).await?;
         drop(held);
         pushed
     }

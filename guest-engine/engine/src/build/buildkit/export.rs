@@ -97,7 +97,7 @@ impl Builder {
             let gone = id.clone();
             let end = stream::once(async move {
                 if let Some(images) = new
-                    && let Err(error) = images.remove(&gone, true).await
+                    && let Err(error) = images.remove(&gone, true, crate::image::Parents::Go).await
                 {
                     tracing::warn!(%error, "An image that was only to be exported stays");
                 }
