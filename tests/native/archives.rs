@@ -149,7 +149,7 @@ fn hostile_ones_are_refused_by_name() -> Result<()> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_pax_extensions([("size", layer.len().to_string().as_bytes())])?;
     let pax = builder.into_inner()?;
-    let small = archive(&[layer.clone()])?;
+    let small = archive(&[layer])?;
     let mut header = small[..512].to_vec();
     header[124..136].copy_from_slice(b"00000000000\0");
     header[148..156].fill(b' ');
