@@ -16,6 +16,9 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the Docker Engine API
     Serve(ServeOptions),
+    /// Show folders of the user's computer
+    #[command(hide = true)]
+    Folders(crate::folders::Options),
     /// Serve SSH inside a guest
     #[command(hide = true)]
     Sshd(crate::sshd::Options),

@@ -42,6 +42,8 @@ use std::time::{Duration, Instant};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The virtio ports and the engine's modules are there within this time or not at all.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(10);
+/// Folders are mounted within this time, or the engine begins without.
+const FOLDERS_DEADLINE: Duration = Duration::from_secs(10);
 /// Under a slow emulator the services need seconds, never minutes.
 const SERVICES_DEADLINE: Duration = Duration::from_secs(60);
 /// PID 1's threads do little and are many.
@@ -102,7 +104,12 @@ fn boot(channel: &Channel, services: &Services, shutdown: &Shutdown) -> Result<(
     clock::set_from_seed(seed.time_unix_nanos, waited_for_guest);
     identity::apply(&seed).map_err(|error| failure(Phase::Seeded, &error, &[]))?;
     channel.enter(Phase::Seeded);
-    services.start_sshd();
+    services.start_sshd(&seed.folders);
+    if !seed.folders.is_empty() {
+        // Mounted before the engine begins, as its containers may want them; the files come with the keeper.
+        modules::load_list(modules::FOLDERS);
+        services.start_folders(&seed.folders);
+    }
     services.start_engine(&seed.engine).map_err(|error| failure(Phase::Seeded, &error, &[]))?;
 
     channel.enter(Phase::Network);
@@ -114,6 +121,7 @@ fn boot(channel: &Channel, services: &Services, shutdown: &Shutdown) -> Result<(
 
     channel.enter(Phase::Services);
     join(engine_modules, Phase::Services)?;
+    services.wait_for_folders(Instant::now() + FOLDERS_DEADLINE);
     services.open_gate();
     services.wait_until_ready(Instant::now() + SERVICES_DEADLINE).map_err(|late| Failure {
         phase: Phase::Services,
@@ -131,6 +139,8 @@ fn load_the_rest() {
     thread("late", || {
         let own_thread = rustix::thread::gettid();
         let _ = rustix::process::setpriority_process(Some(own_thread), 19);
+        // Does nothing where they are loaded.
+        modules::load_list(modules::FOLDERS);
         let late = modules::load_list(modules::LATE);
         network::set_kernel_parameters();
         modules::delete_files();

@@ -4,6 +4,7 @@
 
 mod buildkit;
 pub mod config;
+pub mod folders;
 pub mod host_facts;
 pub mod http;
 pub mod init;

@@ -7,7 +7,7 @@ use engine::engine::Ports;
 use engine_linux::{FolderVolumes, NetlinkLinks, OverlayLayers, ShimRuntime, container_init, shim};
 use guest_engine::{
     config::{Arguments, Command, ServeOptions},
-    init,
+    folders, init,
     keeper_link::KeeperLink,
     ready, serve, sshd,
 };
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     log_to_stderr();
     let done = match arguments.command {
         Command::Serve(options) => run_engine(options),
+        Command::Folders(options) => folders::run(&options).map_err(Into::into),
         Command::Sshd(options) => sshd::run(options).map_err(Into::into),
     };
     match done {

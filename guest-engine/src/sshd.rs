@@ -44,6 +44,12 @@ pub struct Options {
     pub ready_fd: Option<i32>,
 }
 
+/// Where sessions begin: this process's own home, which init sees to.
+fn home() -> PathBuf {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    if home.is_dir() { home } else { PathBuf::from("/") }
+}
+
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SshdError {

@@ -11,7 +11,7 @@ pub(crate) struct ModuleList {
 }
 
 /// All lists in the order in which they are loaded. A module stands in the first that needs it.
-pub(crate) const LISTS: [ModuleList; 4] = [
+pub(crate) const LISTS: [ModuleList; 5] = [
     // At once: seed channel, disk, network, randomness, container root file systems.
     ModuleList {
         file: "boot.list",
@@ -33,6 +33,8 @@ pub(crate) const LISTS: [ModuleList; 4] = [
             "nft_fib_inet",
         ],
     },
+    // For folders of the user's computer, where there are any; otherwise with what follows.
+    ModuleList { file: "folders.list", names: &["fuse"] },
     // What containers may ask for, after the API answers.
     ModuleList {
         file: "late.list",
@@ -56,7 +58,6 @@ pub(crate) const LISTS: [ModuleList; 4] = [
             "nf_conntrack_netlink",
             "tun",
             "dummy",
-            "fuse",
             "virtiofs",
             "vsock",
             "vmw_vsock_virtio_transport",

@@ -340,6 +340,12 @@ pub struct Set {
     /// Data disk in GiB; it can only grow
     #[arg(long, value_name = "SIZE", value_parser = sizes::gibibytes)]
     pub disk: Option<u64>,
+    /// Folders of this computer that the machine sees, instead of those that it did (repeatable)
+    #[arg(long, value_name = "PATH[:ro]")]
+    pub mount: Vec<String>,
+    /// Let the machine see no folders of this computer
+    #[arg(long)]
+    pub no_mount: bool,
     /// Start the machine with this computer (true or false)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub autostart: Option<bool>,

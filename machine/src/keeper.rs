@@ -14,6 +14,7 @@
 //! with its phase.
 
 mod client;
+mod folders;
 mod lock;
 mod port;
 mod ports;
@@ -35,7 +36,7 @@ use crate::{
     ssh::{Connector, SshError, keys},
     tunnel::{Door, Tunnel, TunnelError},
 };
-use guest_contract::{Phase, host, paths, seed::EngineSettings};
+use guest_contract::{Phase, folders::SharedFolder, host, paths, seed::EngineSettings};
 use lock::KeeperLock;
 use machine_drivers::{Access, EngineHome};
 use nix::sys::{
@@ -73,6 +74,8 @@ pub struct KeeperPlan {
     pub access: Access,
     /// Settings of the engine.
     pub engine: EngineSettings,
+    /// Folders of this computer that the machine sees.
+    pub folders: Vec<SharedFolder>,
 }
 
 /// A keeper, or the conversation with one, failed.
@@ -206,9 +209,15 @@ async fn live(
             }
         }
     };
+    // Before the engine answers: containers that start with it may need them.
+    let folders = async {
+        guest_at(&mut guest.clone(), Phase::Services).await;
+        folders::keep(tunnel, plan).await;
+    };
     let result = tokio::select! {
         result = vm => result,
         () = bring_up_and_serve(tunnel, endpoints, guest.clone(), status) => Ok(()),
+        () = folders => Ok(()),
     };
     status.send_if_modified(|status| match status {
         KeeperStatus::Starting { phase } => {

@@ -24,6 +24,8 @@ pub mod env;
 pub mod env_vars;
 pub mod error;
 pub mod file_error;
+mod folder_choice;
+pub mod folders;
 pub mod guest_channel;
 pub mod image;
 mod inherited;

@@ -20,9 +20,10 @@ mod tls;
 
 pub use tls::Door;
 
-use crate::ssh::{Connector, SshError};
+use crate::ssh::{Connection, Connector, SshError};
 pub(crate) use lines::Lines;
 use pool::Pool;
+use russh::{Channel, client::Msg};
 use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpStream, UnixListener},
@@ -83,6 +84,20 @@ impl Tunnel {
     /// Talks to the unix socket `target` inside the machine.
     pub(crate) async fn converse(&self, target: &str) -> Result<Lines, SshError> {
         Lines::open(&self.pool, target).await
+    }
+
+    /// A stream of bytes to the unix socket `target` inside the machine, for as long as the connection is kept.
+    pub(crate) async fn open(&self, target: &str) -> Result<(Connection, Channel<Msg>), SshError> {
+        let connection = self.pool.take().await?;
+        match connection.open_socket(target).await {
+            Ok(channel) => Ok((connection, channel)),
+            Err(error) => {
+                if let SshError::Target { .. } = error {
+                    self.pool.give_back(connection);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Carries `client` to a TCP address as the machine sees it. Returns when both ends are done.

@@ -9,6 +9,7 @@ pub(crate) const DRIVER: &str = "virtualbox";
 const MEMORY: &str = "VIRTUALBOX_MEMORY_SIZE";
 const CPUS: &str = "VIRTUALBOX_CPU_COUNT";
 const DISK: &str = "VIRTUALBOX_DISK_SIZE";
+const SHARE: &str = "VIRTUALBOX_SHARE_FOLDER";
 
 /// What a machine of VirtualBox would have been.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,5 +30,15 @@ pub(crate) fn sizes(options: &VirtualBox, environment: &Environment) -> Sizes {
         cpus: cpus.and_then(|cpus| u32::try_from(cpus).ok()),
         memory_mib: options.virtualbox_memory.or(number(MEMORY)),
         disk_gib: disk_mb.map(|mb| mb.div_ceil(1024)),
+    }
+}
+
+/// The folders that were asked for: `mounts`, or else the one that VirtualBox would have shared, `FOLDER` or
+/// `FOLDER:NAME`. Its name in the machine was for those who mounted it there by hand.
+pub(crate) fn mounts(options: &VirtualBox, environment: &Environment, mounts: Vec<String>) -> Vec<String> {
+    let share = options.virtualbox_share_folder.as_deref().or(environment.get(SHARE));
+    match share {
+        Some(share) if mounts.is_empty() => vec![share.rsplit_once(':').map_or(share, |(path, _)| path).to_owned()],
+        _ => mounts,
     }
 }

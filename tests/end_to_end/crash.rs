@@ -5,28 +5,14 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{fs, time::Duration};
+use std::time::Duration;
 use tests::{
     Host,
-    run::{self, eventually},
+    run::{self, eventually, pid_of},
 };
 
 fn kill_pid(pid: i32) -> Result<()> {
     Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
-}
-
-/// The pid of the process whose command line contains all of `words`.
-fn pid_of(words: &[&str]) -> Result<Option<i32>> {
-    for entry in fs::read_dir("/proc")? {
-        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else { continue };
-        // A process may end while we look.
-        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if words.iter().all(|word| line.contains(word)) {
-            return Ok(Some(pid));
-        }
-    }
-    Ok(None)
 }
 
 #[test]

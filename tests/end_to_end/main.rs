@@ -2,6 +2,7 @@
 
 mod crash;
 mod drop_in;
+mod folders;
 mod isolation;
 mod lifecycle;
 mod ports;

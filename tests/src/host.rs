@@ -23,12 +23,18 @@ pub struct Host {
 impl Host {
     /// An empty store.
     pub fn new() -> Result<Self> {
-        Ok(Self { store: TempDir::with_prefix("m-")?, network: None })
+        Self::with_network(None)
     }
 
     /// The same of a user whose network is that one.
     pub fn in_network(network: Arc<Network>) -> Result<Self> {
-        Ok(Self { store: TempDir::with_prefix("m-")?, network: Some(network) })
+        Self::with_network(Some(network))
+    }
+
+    fn with_network(network: Option<Arc<Network>>) -> Result<Self> {
+        let store = TempDir::with_prefix("m-")?;
+        fs::create_dir(store.path().join("home"))?;
+        Ok(Self { store, network })
     }
 
     /// Where the machines are.
@@ -55,6 +61,8 @@ impl Host {
         };
         command.args(args).stdin(Stdio::null());
         command.env("MACHINE_STORAGE_PATH", self.store()).env("DOCKER_CONFIG", self.docker_config());
+        // Not the one of whoever runs the tests: machines see it.
+        command.env("HOME", self.store().join("home"));
         Ok(command)
     }
 

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::{
     ffi::OsStr,
+    fs,
     io::{Read, Write},
     path::Path,
     process::{Child, Command, Stdio},
@@ -137,4 +138,18 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// The pid of the process whose command line contains all of `words`.
+pub fn pid_of(words: &[&str]) -> Result<Option<i32>> {
+    for entry in fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else { continue };
+        // A process may end while we look.
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if words.iter().all(|word| line.contains(word)) {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
 }

@@ -4,6 +4,8 @@
 //! Serializable data only. No I/O, no policy.
 
 pub mod channel;
+pub mod folders;
+pub mod fuse;
 pub mod host;
 pub mod image;
 pub mod paths;

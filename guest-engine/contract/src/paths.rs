@@ -8,6 +8,8 @@ pub const DATA_ROOT: &str = "/var/lib/docker";
 pub const RUN_ROOT: &str = "/run/machine";
 /// Where the keeper meets the engine inside the guest (`ports.rs`): this file in the run root.
 pub const KEEPER_SOCKET: &str = "/run/machine/keeper.sock";
+/// Where the keeper brings the files of the user's folders (`folders.rs`).
+pub const FOLDERS_SOCKET: &str = "/run/machine/folders.sock";
 /// What the engine has logged since the guest was started, for `machine logs --engine`.
 pub const ENGINE_LOG: &str = "/run/machine/log/engine.log";
 /// The certificate authorities that the guest's programs trust; the image's, and the seed's behind them.

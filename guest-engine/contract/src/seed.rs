@@ -1,5 +1,6 @@
 //! Who an anonymous guest becomes. Given once per boot over the seed channel; see `channel.rs`.
 
+use crate::folders::SharedFolder;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,6 +24,9 @@ pub struct Seed {
     /// Settings of the engine.
     #[serde(default)]
     pub engine: EngineSettings,
+    /// Folders of the user's computer, mounted before the engine begins.
+    #[serde(default)]
+    pub folders: Vec<SharedFolder>,
 }
 
 /// What `machine create` can tell the engine.

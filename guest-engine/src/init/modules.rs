@@ -11,6 +11,8 @@ use std::path::Path;
 pub(super) const BOOT: &str = "/lib/modules/boot.list";
 /// What the engine needs before it answers: overlay, bridge, nftables.
 pub(super) const ENGINE: &str = "/lib/modules/engine.list";
+/// What folders of the user's computer need.
+pub(super) const FOLDERS: &str = "/lib/modules/folders.list";
 /// What may be wanted later.
 pub(super) const LATE: &str = "/lib/modules/late.list";
 
@@ -43,7 +45,7 @@ pub(super) fn load_list(list: &str) -> Loaded {
 
 /// Frees the memory of the module files: everything is loaded, nothing is loaded on demand.
 pub(super) fn delete_files() {
-    for list in [BOOT, ENGINE, LATE] {
+    for list in [BOOT, ENGINE, FOLDERS, LATE] {
         for path in entries(&fs::read_to_string(list).unwrap_or_default()) {
             let _ = fs::remove_file(path);
         }

@@ -71,6 +71,7 @@ pub(super) fn furnish() {
         ("/run/machine", 0o700),
         ("/run/machine/log", 0o700),
         ("/run/machine/ssh", 0o700),
+        ("/run/machine/home", 0o700),
         ("/run/lock", 0o1777),
     ] {
         if let Err(error) = fs::create_dir_all(folder)

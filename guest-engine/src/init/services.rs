@@ -11,6 +11,7 @@
 use super::children::{Children, Exit, pid};
 use super::{identity, log, service_log};
 use guest_contract::paths::{DATA_ROOT, ENGINE_SOCKET, RUN_ROOT, SSH_PORT};
+use guest_contract::folders::SharedFolder;
 use guest_contract::seed::EngineSettings;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,8 +30,12 @@ use std::time::{Duration, Instant};
 
 /// The running binary: its file name may be gone by now.
 const SELF: &str = "/proc/self/exe";
+/// What shows the user's folders.
+const FOLDERS: &str = "folders";
 /// How the services appear in a list of processes.
 const NAME: &str = "machine-engine";
+const HOME: &str = "/root";
+const OTHER_HOME: &str = "/run/machine/home";
 const LOGS: &str = "/run/machine/log";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -68,7 +73,7 @@ impl Services {
     }
 
     /// Starts the SSH server, which needs nothing but its keys.
-    pub(super) fn start_sshd(&self) {
+    pub(super) fn start_sshd(&self, folders: &[SharedFolder]) {
         let arguments = [
             "sshd",
             "--listen",
@@ -80,7 +85,25 @@ impl Services {
             "--engine-socket",
             ENGINE_SOCKET,
         ];
-        self.start("sshd", &arguments, Vec::new(), "-900", None);
+        let home = vec![("HOME".to_owned(), home(folders).to_owned())];
+        self.start("sshd", &arguments, home, "-900", None);
+    }
+
+    /// Starts what shows folders of the user's computer.
+    pub(super) fn start_folders(&self, folders: &[SharedFolder]) {
+        let mut arguments = vec!["folders"];
+        for folder in folders {
+            arguments.extend([if folder.read_only { "--read-only" } else { "--folder" }, &folder.path]);
+        }
+        self.start(FOLDERS, &arguments, Vec::new(), "-900", None);
+    }
+
+    /// Waits until the folders are mounted, if there are any.
+    pub(super) fn wait_for_folders(&self, deadline: Instant) {
+        let Some(folders) = self.list().into_iter().find(|service| service.name == FOLDERS) else { return };
+        while !folders.ready.load(Ordering::Acquire) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Starts the engine up to its gate: the data disk and its kernel modules may come later.
@@ -243,7 +266,7 @@ impl Service {
         command
             .args(["--ready-fd", &tell_ready.as_raw_fd().to_string()])
             .env_clear()
-            .envs([("PATH", super::PATH), ("HOME", "/root"), ("USER", "root"), ("LANG", "C.UTF-8")])
+            .envs([("PATH", super::PATH), ("HOME", HOME), ("USER", "root"), ("LANG", "C.UTF-8")])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::null())
@@ -297,6 +320,12 @@ impl Service {
             }
         }
     }
+}
+
+/// Where sessions begin: not in a folder of the user's computer, which is not there without a keeper.
+fn home(folders: &[SharedFolder]) -> &'static str {
+    let taken = folders.iter().any(|folder| Path::new(HOME).starts_with(&folder.path));
+    if taken { OTHER_HOME } else { HOME }
 }
 
 /// Lets the next process inherit the descriptor.

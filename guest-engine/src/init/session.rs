@@ -94,6 +94,7 @@ mod tests {
 
     fn seed(machine_id: &str, protocol: u32) -> String {
         let seed = Seed {
+            folders: Vec::new(),
             protocol,
             machine_id: machine_id.to_owned(),
             hostname: "dev".to_owned(),

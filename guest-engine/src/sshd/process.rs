@@ -1,6 +1,7 @@
 //! A program of a session: started with pipes or with a terminal, fed and drained until it ends,
 //! and its end told to the client.
 
+use super::home;
 use super::pty::{Pty, Size};
 use super::relay::copy;
 use engine_linux::controlling_terminal;
@@ -18,7 +19,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 const SHELL: &str = "/bin/sh";
-const HOME: &str = "/root";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Output of a terminal that is still on its way when its program has ended, while something else
 /// keeps the terminal open.
@@ -75,11 +75,13 @@ fn command(plan: &Plan) -> Command {
         }
     }
     command.env_clear().envs(plan.environment.iter().map(|(name, value)| (name, value)));
-    command.envs([("HOME", HOME), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", SHELL), ("PATH", PATH)]);
+    let home = home();
+    command.envs([("USER", "root"), ("LOGNAME", "root"), ("SHELL", SHELL), ("PATH", PATH)]);
+    command.env("HOME", &home);
     if let Some((term, _)) = &plan.terminal {
         command.env("TERM", term);
     }
-    command.current_dir(if Path::new(HOME).is_dir() { HOME } else { "/" });
+    command.current_dir(home);
     command
 }
 
@@ -273,6 +275,6 @@ mod tests {
         let plan = Plan { environment: vec![("HOME".to_owned(), "/x".to_owned())], ..Plan::default() };
         let command = command(&plan);
         let home = command.as_std().get_envs().find(|(name, _)| *name == "HOME");
-        assert_eq!(home.unwrap().1.unwrap(), HOME);
+        assert_eq!(home.unwrap().1.unwrap(), super::home());
     }
 }

@@ -4,6 +4,7 @@
 mod attributes;
 mod handles;
 
+use super::home;
 use handles::{Handles, Open};
 use russh_sftp::extensions::{FsyncExtension, HardlinkExtension};
 use russh_sftp::protocol::{
@@ -62,9 +63,7 @@ fn done(id: u32) -> Status {
 
 /// Relative paths start at the home folder, as after any login.
 fn resolve(path: &str) -> PathBuf {
-    let home = Path::new("/root");
-    let base = if home.is_dir() { home } else { Path::new("/") };
-    base.join(path)
+    home().join(path)
 }
 
 impl Handler for Server {

@@ -23,6 +23,13 @@ pub struct Create {
     /// Data disk in GiB
     #[arg(long, value_name = "SIZE", value_parser = gibibytes)]
     pub disk: Option<u64>,
+    /// Folder of this computer that the machine sees at the same path; with ":ro", to read only (repeatable)
+    /// [default: the home folder, for local machines]
+    #[arg(long, value_name = "PATH[:ro]")]
+    pub mount: Vec<String>,
+    /// Let the machine see no folders of this computer
+    #[arg(long)]
+    pub no_mount: bool,
     /// Folder of the guest image [env: MACHINE_GUEST_IMAGE=]
     #[arg(long, value_name = "DIR")]
     pub image: Option<PathBuf>,
@@ -116,7 +123,9 @@ pub struct VirtualBox {
     #[arg(long, hide = true)]
     virtualbox_hostonly_cidr: Option<String>,
     #[arg(long, hide = true)]
-    virtualbox_no_share: bool,
+    pub(crate) virtualbox_no_share: bool,
+    #[arg(long, hide = true)]
+    pub(crate) virtualbox_share_folder: Option<String>,
     #[arg(long, hide = true)]
     virtualbox_no_vtx_check: bool,
 }

@@ -6,6 +6,7 @@ use crate::{
     cli::{Create, TlsFiles},
     drivers,
     engine_settings::EngineChoice,
+    folder_choice::{self, Said},
     env_vars,
     error::{CommandError, ErrorKind},
     image, inherited,
@@ -46,6 +47,9 @@ pub(super) async fn run(
         memory_mib = memory_mib.or(asked.memory_mib);
         disk_gib = disk_gib.or(asked.disk_gib);
     }
+    let mounts = virtualbox::mounts(&arguments.virtualbox, environment, arguments.mount.clone());
+    let none = arguments.no_mount || arguments.virtualbox.virtualbox_no_share;
+    let folders = folder_choice::choose(Said { mounts: &mounts, none }, &*driver, environment)?;
     let options = own_options(context, &*driver, options)?;
     let image = match image::find(arguments.image.as_deref(), environment) {
         Ok(image) => Some(image),
@@ -65,7 +69,7 @@ pub(super) async fn run(
     let creation = Creation {
         name,
         driver,
-        request: Request { image, cpus, memory_mib, disk_gib },
+        request: Request { image, cpus, memory_mib, disk_gib, folders },
         options,
         engine: engine.settings,
         tls: TlsPart { hosts: arguments.tls_san, files: certificate_files(context, tls_files) },

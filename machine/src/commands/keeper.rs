@@ -27,6 +27,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Keeper) -> Result<(),
         machine_id: own.id.as_str().to_owned(),
         access: driver.access(instance).await.map_err(|error| failed(&error))?,
         engine: own.engine.clone(),
+        folders: own.request.folders.clone(),
     };
     keeper::serve(plan).await.map_err(|error| failed(&error))
 }

@@ -4,6 +4,7 @@ use super::Context;
 use crate::{
     cli::{Export, Import},
     error::CommandError,
+    folder_choice::{self, Said},
     image,
     lifecycle::{Creation, driver_of},
     store::Request,
@@ -33,6 +34,8 @@ pub(super) async fn import(context: &Context<'_>, arguments: &Import) -> Result<
         Err(error) => return Err(error.into()),
     };
     let was = &header.machine.request;
+    let said = Said { mounts: &[], none: was.folders.is_empty() };
+    let folders = folder_choice::choose(said, &*driver, context.environment)?;
     let creation = Creation {
         driver,
         request: Request {
@@ -40,6 +43,8 @@ pub(super) async fn import(context: &Context<'_>, arguments: &Import) -> Result<
             cpus: was.cpus,
             memory_mib: was.memory_mib,
             disk_gib: was.disk_gib.or_else(|| header.disk_gib()),
+            // Those of another computer are not here.
+            folders,
         },
         options: machine_drivers::DriverOptions::new(),
         engine: header.machine.engine.clone(),

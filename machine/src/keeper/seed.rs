@@ -6,7 +6,9 @@ use crate::{
     ssh::keys::MachineKeys,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use guest_contract::{GuestMessage, HostMessage, Phase, Seed, seed::EngineSettings, version};
+use guest_contract::{
+    GuestMessage, HostMessage, Phase, Seed, folders::SharedFolder, seed::EngineSettings, version,
+};
 use nix::time::{ClockId, clock_gettime};
 use std::{
     fs::File,
@@ -35,6 +37,7 @@ pub(super) struct Identity {
     host_key: String,
     authorized_keys: Vec<String>,
     engine: EngineSettings,
+    folders: Vec<SharedFolder>,
 }
 
 impl Identity {
@@ -45,6 +48,7 @@ impl Identity {
             host_key: keys.host_private.clone(),
             authorized_keys: vec![keys.client_public.clone()],
             engine: plan.engine.clone(),
+            folders: plan.folders.clone(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Identity {
             time_unix_nanos: unix_nanos(),
             entropy: STANDARD.encode(entropy),
             engine: self.engine.clone(),
+            folders: self.folders.clone(),
         })
     }
 }

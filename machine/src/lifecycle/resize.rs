@@ -1,7 +1,8 @@
-//! `set`: other sizes for a machine that is there.
+//! `set`: other sizes and other folders for a machine that is there.
 
-use super::{CommandError, ErrorKind, Lifecycle};
-use crate::machine::MachineName;
+use super::{CommandError, ErrorKind, Lifecycle, Whole};
+use crate::{folder_choice, machine::MachineName};
+use guest_contract::folders::SharedFolder;
 use machine_drivers::{InstanceState, NewSizes};
 
 impl Lifecycle<'_> {
@@ -22,7 +23,26 @@ impl Lifecycle<'_> {
             own.request.disk_gib = sizes.disk_gib.or(own.request.disk_gib);
         }
         self.store.save(&whole.record)?;
+        self.tell_when(&whole).await
+    }
+
+    /// Changes which folders of this computer a machine sees, from its next start on.
+    pub async fn share(&self, name: &MachineName, folders: Vec<SharedFolder>) -> Result<(), CommandError> {
+        let lock = self.lock(name).await?;
+        let mut whole = self.whole_locked(name, &lock)?;
+        if !folders.is_empty() {
+            folder_choice::check_driver(&*whole.driver)?;
+        }
+        if let Some(own) = whole.record.own_mut() {
+            own.request.folders = folders;
+        }
+        self.store.save(&whole.record)?;
+        self.tell_when(&whole).await
+    }
+
+    async fn tell_when(&self, whole: &Whole) -> Result<(), CommandError> {
         if whole.driver.state(&whole.instance).await? == InstanceState::Running {
+            let name = &whole.record.name;
             self.ui.status(&format!("This counts from the next start: machine restart {name}"));
         }
         Ok(())

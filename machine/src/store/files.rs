@@ -63,6 +63,9 @@ pub const API_SOCKET: &str = "docker.sock";
 pub const SERVER_CERT: &str = "server.pem";
 /// Its key, mode 0600.
 pub const SERVER_KEY: &str = "server-key.pem";
+/// Prefix of the numbers that a mount in the guest has for a shared folder's files; the folder's place in the
+/// record and the mount's id follow.
+pub const NODES_PREFIX: &str = "folder-nodes-";
 /// TCP port of the machine's TLS endpoint; written by its keeper, kept from one to the next.
 pub const TLS_PORT: &str = "docker.port";
 /// The machine's host key as `sshfs` reads it; written when it is started.

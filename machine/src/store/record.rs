@@ -8,7 +8,7 @@ use crate::{
     certificates::CertificateFiles,
     machine::{MachineId, MachineName},
 };
-use guest_contract::seed::EngineSettings;
+use guest_contract::{folders::SharedFolder, seed::EngineSettings};
 use machine_drivers::Instance;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -101,6 +101,9 @@ pub struct Request {
     /// Data disk in GiB.
     #[serde(rename = "DiskGiB")]
     pub disk_gib: Option<u64>,
+    /// Folders of this computer that the machine sees.
+    #[serde(default)]
+    pub folders: Vec<SharedFolder>,
 }
 
 /// Where a machine was reached last.

@@ -35,6 +35,7 @@ impl Scene {
         let path = machine.root.path().join("seed.sock");
         let seed = Guest::listen(&path);
         let plan = KeeperPlan {
+            folders: Vec::new(),
             name: "dev".to_owned(),
             directory: machine.directory.clone(),
             machine_id: "id-1".to_owned(),
