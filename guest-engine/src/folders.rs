@@ -3,9 +3,10 @@
 //! files these are.
 //!
 //! ```text
-//!   /dev/fuse ─▶ reader thread ─▶ requests: waiting ─▶ lane's writer thread ─▶ keeper
-//!       ▲                            │ too late, or interrupted: answered here     │
-//!       └────────────────────────────┴────────── lane's reader thread ◀────────────┘
+//!   /dev/fuse ─▶ reader thread ─▶ requests: waiting ─┬──────────▶ quick lane ─┬─▶ keeper
+//!       ▲             │ too late, or interrupted:     └─ a thread ─▶ bulk lane ─┘     │
+//!       │             ▼ answered here                                                │
+//!       └──────────────────────────── a reader thread per lane ◀─────────────────────┘
 //! ```
 //!
 //! Without a keeper requests wait for a while and then fail, so that nothing hangs for ever; what has been asked

@@ -42,3 +42,23 @@ pub(crate) fn mounts(options: &VirtualBox, environment: &Environment, mounts: Ve
         _ => mounts,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_folder_is_the_same_in_any_words() {
+        let environment = |share: &str| Environment {
+            variables: [(SHARE.to_owned(), share.to_owned())].into(),
+            ..Environment::default()
+        };
+        let options =
+            |share: &str| VirtualBox { virtualbox_share_folder: Some(share.to_owned()), ..VirtualBox::default() };
+        let none = VirtualBox::default();
+        assert_eq!(mounts(&options("/a:b"), &environment("/c:d"), Vec::new()), ["/a"]);
+        assert_eq!(mounts(&none, &environment("/c:d"), Vec::new()), ["/c"]);
+        assert_eq!(mounts(&none, &environment(""), Vec::new()), Vec::<String>::new());
+        assert_eq!(mounts(&options("/a"), &environment(""), vec!["/e".to_owned()]), ["/e"]);
+    }
+}

@@ -24,6 +24,8 @@ use std::{
 
 /// How long whoever connects may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
+/// A keeper that takes nothing for this long is none.
+const STUCK: Duration = Duration::from_secs(10);
 /// How often is looked for requests that have waited too long.
 const LOOK: Duration = Duration::from_millis(250);
 /// The kernel's biggest error number.
@@ -41,8 +43,8 @@ struct Mounted {
     id: String,
     device: File,
     state: Mutex<State>,
-    /// There is something for a lane, or the lane's session has ended.
-    unsent: [Condvar; 2],
+    /// There is something to be sent over the bulk lane, or its session has ended.
+    bulk: Condvar,
     /// There may be something that expires.
     impatient: Condvar,
 }
@@ -57,8 +59,15 @@ struct State {
 #[derive(Debug)]
 struct Session {
     number: u64,
-    quick: Option<UnixStream>,
-    bulk: Option<UnixStream>,
+    /// By [`slot`].
+    lanes: [Option<Connection>; 2],
+}
+
+#[derive(Debug)]
+struct Connection {
+    writer: Arc<Mutex<UnixStream>>,
+    /// To end it, whatever its writer waits for.
+    socket: UnixStream,
 }
 
 impl Share {
@@ -72,8 +81,8 @@ impl Share {
         let state = state.map(|(id, device)| {
             let requests = Requests::new(Instant::now());
             let state = Mutex::new(State { requests, session: None });
-            let (unsent, impatient) = (Default::default(), Condvar::new());
-            let mounted = Arc::new(Mounted { id, device, state, unsent, impatient });
+            let (bulk, impatient) = (Condvar::new(), Condvar::new());
+            let mounted = Arc::new(Mounted { id, device, state, bulk, impatient });
             let (reader, clock, path) = (mounted.clone(), mounted.clone(), folder.path.clone());
             spawn("fuse", move || reader.take_messages(&path));
             spawn("patience", move || clock.watch());
@@ -105,6 +114,7 @@ fn try_welcome(shares: &[Arc<Share>], stream: UnixStream) -> io::Result<()> {
     (&stream).write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes())?;
     let Some(mounted) = mounted else { return Ok(()) };
     stream.set_read_timeout(None)?;
+    stream.set_write_timeout(Some(STUCK))?;
     mounted.join(&hello, &stream)?;
     let outcome = mounted.take_answers(&mut reader);
     mounted.leave(hello.session);
@@ -154,8 +164,12 @@ impl Mounted {
                         let lane = state.requests.push(&header, message, Instant::now());
                         (lane, state.requests.is_down())
                     };
-                    let waits = if down { &self.impatient } else { &self.unsent[slot(lane)] };
-                    waits.notify_one();
+                    match lane {
+                        _ if down => self.impatient.notify_one(),
+                        // At once: handing over to another thread takes longer than the call.
+                        Lane::Quick => self.send_all(lane),
+                        Lane::Bulk => self.bulk.notify_one(),
+                    }
                 }
             }
         }
@@ -163,35 +177,31 @@ impl Mounted {
 
     /// A lane of a keeper that is new, or the second one of it.
     fn join(self: &Arc<Self>, hello: &Hello, stream: &UnixStream) -> io::Result<()> {
-        let (lane, number) = (hello.lane, hello.session);
-        let (watched, writer) = (stream.try_clone()?, stream.try_clone()?);
+        let number = hello.session;
+        let writer = Arc::new(Mutex::new(stream.try_clone()?));
+        let connection = Connection { writer, socket: stream.try_clone()? };
         let failed = {
             let mut state = self.state();
             let mut failed = Vec::new();
             if state.session.as_ref().is_none_or(|session| session.number != number) {
                 failed = state.end_session();
-                state.session = Some(Session { number, quick: None, bulk: None });
+                state.session = Some(Session { number, lanes: [None, None] });
             }
             if let Some(session) = &mut state.session {
-                *match lane {
-                    Lane::Quick => &mut session.quick,
-                    Lane::Bulk => &mut session.bulk,
-                } = Some(watched);
-                if session.quick.is_some() && session.bulk.is_some() {
+                session.lanes[slot(hello.lane)] = Some(connection);
+                if session.is_complete() {
                     state.requests.up();
                 }
             }
             failed
         };
         self.fail(&failed);
-        let mounted = self.clone();
-        spawn("lane", move || {
-            if let Err(error) = mounted.send_requests(lane, number, &writer) {
-                tracing::debug!(%error, "A keeper does not listen any more");
-            }
-            mounted.leave(number);
-        });
-        self.unsent.iter().for_each(Condvar::notify_all);
+        if hello.lane == Lane::Bulk {
+            let mounted = self.clone();
+            spawn("bulk", move || mounted.send_bulk(number));
+        }
+        self.bulk.notify_all();
+        self.send_all(Lane::Quick);
         Ok(())
     }
 
@@ -205,28 +215,43 @@ impl Mounted {
             }
         };
         self.fail(&failed);
-        self.unsent.iter().for_each(Condvar::notify_all);
+        self.bulk.notify_all();
         self.impatient.notify_one();
     }
 
-    fn send_requests(&self, lane: Lane, number: u64, mut stream: &UnixStream) -> io::Result<()> {
+    fn send_bulk(&self, number: u64) {
         loop {
-            let message = {
-                let mut state = self.state();
-                loop {
-                    let Some(session) = state.session.as_ref().filter(|session| session.number == number)
-                    else {
-                        return Ok(());
-                    };
-                    // With one lane only the keeper does not serve yet.
-                    let complete = session.quick.is_some() && session.bulk.is_some();
-                    if let Some(message) = complete.then(|| state.requests.next(lane)).flatten() {
-                        break message;
+            self.send_all(Lane::Bulk);
+            let state = self.state();
+            match &state.session {
+                Some(session) if session.number == number => {
+                    if !(session.is_complete() && state.requests.has_unsent(Lane::Bulk)) {
+                        drop(self.bulk.wait(state));
                     }
-                    state = self.unsent[slot(lane)].wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
+                _ => return,
+            }
+        }
+    }
+
+    /// Sends what there is for a lane, once its keeper is here.
+    fn send_all(&self, lane: Lane) {
+        loop {
+            let (message, writer, number) = {
+                let mut state = self.state();
+                let Some(session) = state.session.as_ref().filter(|session| session.is_complete()) else {
+                    return;
+                };
+                let Some(connection) = &session.lanes[slot(lane)] else { return };
+                let (writer, number) = (connection.writer.clone(), session.number);
+                let Some(message) = state.requests.next(lane) else { return };
+                (message, writer, number)
             };
-            stream.write_all(&message)?;
+            let sent = writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(&message);
+            if let Err(error) = sent {
+                tracing::debug!(%error, "A keeper does not listen any more");
+                self.leave(number);
+            }
         }
     }
 
@@ -288,13 +313,118 @@ impl Mounted {
     }
 }
 
+impl Session {
+    fn is_complete(&self) -> bool {
+        self.lanes.iter().all(Option::is_some)
+    }
+}
+
 impl State {
     fn end_session(&mut self) -> Vec<Failed> {
         let Some(session) = self.session.take() else { return Vec::new() };
-        for stream in [session.quick, session.bulk].into_iter().flatten() {
+        for connection in session.lanes.into_iter().flatten() {
             // Gone already, most likely.
-            drop(stream.shutdown(Shutdown::Both));
+            drop(connection.socket.shutdown(Shutdown::Both));
         }
         self.requests.down(Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::{fd::OwnedFd, unix::net::UnixDatagram};
+
+    const LIMIT: Option<Duration> = Some(Duration::from_secs(20));
+
+    /// A mount whose kernel is the other end of a socket that keeps messages apart, as the device does.
+    fn mounted() -> (Arc<Share>, UnixDatagram) {
+        let (kernel, device) = UnixDatagram::pair().unwrap();
+        kernel.set_read_timeout(LIMIT).unwrap();
+        let state = State { requests: Requests::new(Instant::now()), session: None };
+        let mounted = Arc::new(Mounted {
+            id: "m".to_owned(),
+            device: File::from(OwnedFd::from(device)),
+            state: Mutex::new(state),
+            bulk: Condvar::new(),
+            impatient: Condvar::new(),
+        });
+        let reader = mounted.clone();
+        spawn("fuse", move || reader.take_messages("/nowhere"));
+        (Arc::new(Share { path: "/shared".to_owned(), state: Ok(mounted) }), kernel)
+    }
+
+    fn lane(share: &Arc<Share>, session: u64, lane: Lane) -> UnixStream {
+        let (mut keeper, theirs) = UnixStream::pair().unwrap();
+        keeper.set_read_timeout(LIMIT).unwrap();
+        let share = share.clone();
+        spawn("keeper", move || welcome(&[share], theirs));
+        let hello = Hello { folder: "/shared".to_owned(), session, lane };
+        keeper.write_all(format!("{}\n", serde_json::to_string(&hello).unwrap()).as_bytes()).unwrap();
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            keeper.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        assert_eq!(serde_json::from_slice::<Welcome>(&line).unwrap(), Welcome::Mount("m".to_owned()));
+        keeper
+    }
+
+    fn request(opcode: u32, unique: u64) -> Vec<u8> {
+        let mut message = vec![0; REQUEST_HEADER];
+        message[..4].copy_from_slice(&(REQUEST_HEADER as u32).to_le_bytes());
+        message[4..8].copy_from_slice(&opcode.to_le_bytes());
+        message[8..16].copy_from_slice(&unique.to_le_bytes());
+        message
+    }
+
+    fn asked(keeper: &mut UnixStream) -> (u32, u64) {
+        let mut message = [0; REQUEST_HEADER];
+        keeper.read_exact(&mut message).unwrap();
+        let header = request_header(&message).unwrap();
+        (header.opcode, header.unique)
+    }
+
+    fn told(kernel: &UnixDatagram) -> (i32, u64) {
+        let mut answer = [0; 64];
+        let length = kernel.recv(&mut answer).unwrap();
+        let (claimed, error, unique) = parse_answer_header(answer[..ANSWER_HEADER].try_into().unwrap());
+        assert_eq!(claimed, length);
+        (error, unique)
+    }
+
+    #[test]
+    fn answers_come_in_any_order_and_a_new_keeper_goes_on() {
+        let (share, kernel) = mounted();
+        // Asked before anybody is there.
+        kernel.send(&request(opcode::LOOKUP, 1)).unwrap();
+        kernel.send(&request(opcode::READ, 2)).unwrap();
+        let (mut quick, mut bulk) = (lane(&share, 7, Lane::Quick), lane(&share, 7, Lane::Bulk));
+        assert_eq!(asked(&mut quick), (opcode::LOOKUP, 1));
+        assert_eq!(asked(&mut bulk), (opcode::READ, 2));
+        bulk.write_all(&answer_header(ANSWER_HEADER, 0, 2)).unwrap();
+        assert_eq!(told(&kernel), (0, 2));
+        quick.write_all(&answer_header(ANSWER_HEADER, -2, 1)).unwrap();
+        assert_eq!(told(&kernel), (-2, 1));
+
+        // Notes of its own, but only of the kind that we know; then no answer to nothing.
+        quick.write_all(&answer_header(ANSWER_HEADER, 4, 0)).unwrap();
+        quick.write_all(&answer_header(ANSWER_HEADER, 0, 99)).unwrap();
+        quick.write_all(&answer_header(ANSWER_HEADER, INVALIDATE_INODE, 0)).unwrap();
+        assert_eq!(told(&kernel), (INVALIDATE_INODE, 0));
+
+        // What it leaves behind is asked again, or has failed.
+        kernel.send(&request(opcode::GETATTR, 3)).unwrap();
+        assert_eq!(asked(&mut quick), (opcode::GETATTR, 3));
+        kernel.send(&request(opcode::MKDIR, 4)).unwrap();
+        assert_eq!(asked(&mut quick), (opcode::MKDIR, 4));
+        drop((quick, bulk));
+        assert_eq!(told(&kernel), (-(Errno::EIO as i32), 4));
+        let (mut quick, _bulk) = (lane(&share, 8, Lane::Quick), lane(&share, 8, Lane::Bulk));
+        assert_eq!(asked(&mut quick), (opcode::GETATTR, 3));
+        // An error that is none must not leave the kernel waiting.
+        quick.write_all(&answer_header(ANSWER_HEADER, 5, 3)).unwrap();
+        assert_eq!(told(&kernel), (-(Errno::EIO as i32), 3));
     }
 }

@@ -200,6 +200,10 @@ impl FolderServer {
                 Err(error) => return Err(errno(&error)),
             }
         }
+        // The guest's kernel knows that its own writing has changed the file.
+        if let Ok(found) = stat(&opened.file) {
+            self.nodes.told(node, &found);
+        }
         Ok(Answer::new().u32(written as u32).u32(0))
     }
 

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 const WRITE_ONLY: u32 = 1;
 const TRUNCATE: u32 = 0o1000;
 const CREATE: u32 = 0o100;
+/// How the note begins that attributes are not what they were.
+const NOTICE: [u8; 8] = [NOTICE_LENGTH as u8, 0, 0, 0, INVALIDATE_INODE as u8, 0, 0, 0];
+const NOTICE_LENGTH: usize = 40;
 
 struct Client {
     server: FolderServer,
@@ -76,7 +79,10 @@ impl Client {
     }
 
     fn ask(&self, opcode: u32, node: u64, body: Body) -> Result<Vec<u8>, Errno> {
-        let answer = self.raw(opcode, node, &body);
+        let mut answer = self.raw(opcode, node, &body);
+        if answer.starts_with(&NOTICE) {
+            answer.drain(..NOTICE_LENGTH);
+        }
         let (length, error, unique) = parse_answer_header(answer[..ANSWER_HEADER].try_into().unwrap());
         assert_eq!((length, unique), (answer.len(), self.unique.get()));
         match error {
