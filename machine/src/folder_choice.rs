@@ -12,8 +12,23 @@ use std::path::{Component, Path, PathBuf};
 
 /// What the machine itself lives on: its own must not be hidden by this computer's.
 const SYSTEM: [&str; 17] = [
-    "/bin", "/boot", "/dev", "/etc", "/init", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp",
-    "/usr", "/var", "/var/lib", "/var/lib/docker",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/init",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/lib",
+    "/var/lib/docker",
 ];
 /// Nothing in there is anybody's folder.
 const NOWHERE: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/var/lib/docker"];
@@ -84,7 +99,10 @@ pub(crate) fn parse_all(
             Path::new(&other.path).starts_with(&path) || path.starts_with(&other.path)
         };
         if let Some(other) = folders.iter().find(overlaps) {
-            return wrong(format!("{text} cannot be shared: {} is, and one of them is inside the other", other.path));
+            return wrong(format!(
+                "{text} cannot be shared: {} is, and one of them is inside the other",
+                other.path
+            ));
         }
         folders.push(SharedFolder { path: text, read_only });
     }

@@ -38,7 +38,9 @@ pub(crate) fn sizes(options: &VirtualBox, environment: &Environment) -> Sizes {
 pub(crate) fn mounts(options: &VirtualBox, environment: &Environment, mounts: Vec<String>) -> Vec<String> {
     let share = options.virtualbox_share_folder.as_deref().or(environment.get(SHARE));
     match share {
-        Some(share) if mounts.is_empty() => vec![share.rsplit_once(':').map_or(share, |(path, _)| path).to_owned()],
+        Some(share) if mounts.is_empty() => {
+            vec![share.rsplit_once(':').map_or(share, |(path, _)| path).to_owned()]
+        }
         _ => mounts,
     }
 }
@@ -53,8 +55,10 @@ mod tests {
             variables: [(SHARE.to_owned(), share.to_owned())].into(),
             ..Environment::default()
         };
-        let options =
-            |share: &str| VirtualBox { virtualbox_share_folder: Some(share.to_owned()), ..VirtualBox::default() };
+        let options = |share: &str| VirtualBox {
+            virtualbox_share_folder: Some(share.to_owned()),
+            ..VirtualBox::default()
+        };
         let none = VirtualBox::default();
         assert_eq!(mounts(&options("/a:b"), &environment("/c:d"), Vec::new()), ["/a"]);
         assert_eq!(mounts(&none, &environment("/c:d"), Vec::new()), ["/c"]);

@@ -73,7 +73,8 @@ fn folders_of_this_computer() -> Result<()> {
     assert_eq!(cat("/src/host.txt")?.trim(), "replaced", "at once");
 
     // Big files, both ways.
-    let big: Vec<u8> = (0..16_u32 << 20).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let big: Vec<u8> =
+        (0..16_u32 << 20).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     fs::write(source.join("big"), &big)?;
     let copy = "cp /src/big /src/copy && sha256sum < /src/copy";
     let sum = host.docker("f", &["exec", "dev", "sh", "-c", copy])?.ok()?;

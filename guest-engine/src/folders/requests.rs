@@ -168,7 +168,9 @@ pub(super) fn slot(lane: Lane) -> usize {
 
 fn lane(asked: u32) -> Lane {
     match asked {
-        opcode::READ | opcode::WRITE | opcode::FSYNC | opcode::COPY_FILE_RANGE | opcode::FALLOCATE => Lane::Bulk,
+        opcode::READ | opcode::WRITE | opcode::FSYNC | opcode::COPY_FILE_RANGE | opcode::FALLOCATE => {
+            Lane::Bulk
+        }
         _ => Lane::Quick,
     }
 }

@@ -10,8 +10,8 @@
 
 use super::children::{Children, Exit, pid};
 use super::{identity, log, service_log};
-use guest_contract::paths::{DATA_ROOT, ENGINE_SOCKET, RUN_ROOT, SSH_PORT};
 use guest_contract::folders::SharedFolder;
+use guest_contract::paths::{DATA_ROOT, ENGINE_SOCKET, RUN_ROOT, SSH_PORT};
 use guest_contract::seed::EngineSettings;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -15,11 +15,7 @@ use super::{
 };
 use files::OpenFiles;
 use guest_contract::fuse::{REQUEST_HEADER, RequestHeader, opcode, request_header};
-use rustix::{
-    fs::Statx,
-    io::Errno,
-    process::geteuid,
-};
+use rustix::{fs::Statx, io::Errno, process::geteuid};
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},

@@ -9,8 +9,8 @@ use super::{Answer, FolderServer, Request, VALID, path};
 use crate::folders::nodes::{device, kind, stat};
 use rustix::{
     fs::{
-        Access, AtFlags, CWD, FileType, Gid, Mode, Statx, StatxTimestamp, Timespec, Timestamps, Uid, XattrFlags,
-        accessat, chmodat, chownat, fstatvfs, ftruncate, getxattr, removexattr, setxattr,
+        Access, AtFlags, CWD, FileType, Gid, Mode, Statx, StatxTimestamp, Timespec, Timestamps, Uid,
+        XattrFlags, accessat, chmodat, chownat, fstatvfs, ftruncate, getxattr, removexattr, setxattr,
         utimensat,
     },
     io::Errno,
@@ -132,13 +132,7 @@ impl FolderServer {
     }
 
     /// A name's answer: number, how long it holds, attributes.
-    pub(super) fn put_entry(
-        &self,
-        answer: Answer,
-        number: u64,
-        place: impl AsFd,
-        found: &Statx,
-    ) -> Answer {
+    pub(super) fn put_entry(&self, answer: Answer, number: u64, place: impl AsFd, found: &Statx) -> Answer {
         let answer = answer.u64(number).u64(0).u64(VALID).u64(VALID).u64(0);
         self.put_attributes(answer, place, found)
     }
@@ -241,4 +235,3 @@ pub(super) fn inode(found: &Statx) -> u64 {
 fn guest_device(major_number: u32, minor_number: u32) -> u32 {
     (minor_number & 0xff) | (major_number << 8) | ((minor_number & !0xff) << 12)
 }
-

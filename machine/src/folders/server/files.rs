@@ -1,14 +1,12 @@
 //! Open files: reading, writing and what else is done to contents.
 
-use super::{
-    Answer, FolderServer, Request,
-    attributes::drop_set_id,
-    path,
-};
+use super::{Answer, FolderServer, Request, attributes::drop_set_id, path};
 use crate::folders::nodes::{kind, stat};
 use guest_contract::fuse::{ANSWER_HEADER, INVALIDATE_INODE, MOST_DATA, answer_header};
 use rustix::{
-    fs::{FallocateFlags, FileType, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, open},
+    fs::{
+        FallocateFlags, FileType, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fdatasync, fsync, open,
+    },
     io::Errno,
 };
 use std::{

@@ -279,7 +279,9 @@ fn a_read_only_folder_stays_as_it_is() {
     assert_eq!(client.create(ROOT, "g"), Err(Errno::ROFS));
     assert_eq!(client.rename(ROOT, "f", ROOT, "g"), Err(Errno::ROFS));
     assert_eq!(client.ask(opcode::ACCESS, file, body().u32s(&[2, 0])), Err(Errno::ROFS));
-    for (opcode, text) in [(opcode::MKDIR, "\0\0\0\0\0\0\0\0d"), (opcode::UNLINK, "f"), (opcode::SYMLINK, "l\0t")] {
+    for (opcode, text) in
+        [(opcode::MKDIR, "\0\0\0\0\0\0\0\0d"), (opcode::UNLINK, "f"), (opcode::SYMLINK, "l\0t")]
+    {
         assert_eq!(client.ask(opcode, ROOT, body().text(text)), Err(Errno::ROFS));
     }
     let request = body().u32s(&[1, 0]).u64s(&[0; 6]).u32s(&[0; 8]);
@@ -380,9 +382,7 @@ fn attributes_of_the_users_own_kind_only() {
     fs::write(shared.join("f"), "").unwrap();
     let client = Client::new(&shared, false, None, 8);
     let (file, _) = client.look_up(ROOT, "f").unwrap();
-    let set = |name: &str| {
-        client.ask(opcode::SETXATTR, file, body().u32s(&[2, 0]).text(name).bytes(b"ab"))
-    };
+    let set = |name: &str| client.ask(opcode::SETXATTR, file, body().u32s(&[2, 0]).text(name).bytes(b"ab"));
     for name in ["security.capability", "trusted.x", "system.posix_acl_access", "user.machine.owner"] {
         assert_eq!(set(name), Err(Errno::OPNOTSUPP), "{name}");
     }
