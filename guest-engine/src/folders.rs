@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<(), FoldersError> {
         match listener.accept() {
             Ok((stream, _)) => {
                 let shares = shares.clone();
-                spawn("keeper", move || lanes::welcome(&shares, stream));
+                spawn("keeper", move || lanes::welcome(&shares, &stream));
             }
             Err(_) => thread::sleep(PAUSE),
         }

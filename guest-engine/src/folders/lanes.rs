@@ -93,13 +93,13 @@ impl Share {
 }
 
 /// Hears a keeper's introduction and carries its lane.
-pub(super) fn welcome(shares: &[Arc<Share>], stream: UnixStream) {
+pub(super) fn welcome(shares: &[Arc<Share>], stream: &UnixStream) {
     if let Err(error) = try_welcome(shares, stream) {
         tracing::debug!(%error, "A keeper's connection ended");
     }
 }
 
-fn try_welcome(shares: &[Arc<Share>], stream: UnixStream) -> io::Result<()> {
+fn try_welcome(shares: &[Arc<Share>], stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(INTRODUCTION))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
@@ -111,11 +111,11 @@ fn try_welcome(shares: &[Arc<Share>], stream: UnixStream) -> io::Result<()> {
         Some(Err(why)) => (Welcome::Refused(why.clone()), None),
         None => (Welcome::Refused("It is not shared since the machine's last start".to_owned()), None),
     };
-    (&stream).write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes())?;
+    (&*stream).write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes())?;
     let Some(mounted) = mounted else { return Ok(()) };
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(Some(STUCK))?;
-    mounted.join(&hello, &stream)?;
+    mounted.join(&hello, stream)?;
     let outcome = mounted.take_answers(&mut reader);
     mounted.leave(hello.session);
     outcome
@@ -157,6 +157,10 @@ impl Mounted {
                         self.state().requests.interrupt(u64::from_le_bytes(of), Instant::now());
                         self.impatient.notify_one();
                     }
+                }
+                opcode::GETXATTR if is_kernels_own(message) => {
+                    let error = -(Errno::EOPNOTSUPP as i32);
+                    self.tell_kernel(&answer_header(ANSWER_HEADER, error, header.unique));
                 }
                 _ => {
                     let (lane, down) = {
@@ -313,6 +317,14 @@ impl Mounted {
     }
 }
 
+/// Whether an attribute is one that only a kernel asks for, as this one does before the first write to a file. No
+/// keeper has any of them.
+fn is_kernels_own(message: &[u8]) -> bool {
+    /// The name stands behind the size that is wanted.
+    const NAME: usize = REQUEST_HEADER + 8;
+    message.get(NAME..).is_some_and(|name| !name.starts_with(b"user."))
+}
+
 impl Session {
     fn is_complete(&self) -> bool {
         self.lanes.iter().all(Option::is_some)
@@ -358,7 +370,7 @@ mod tests {
         let (mut keeper, theirs) = UnixStream::pair().unwrap();
         keeper.set_read_timeout(LIMIT).unwrap();
         let share = share.clone();
-        spawn("keeper", move || welcome(&[share], theirs));
+        spawn("keeper", move || welcome(&[share], &theirs));
         let hello = Hello { folder: "/shared".to_owned(), session, lane };
         keeper.write_all(format!("{}\n", serde_json::to_string(&hello).unwrap()).as_bytes()).unwrap();
         let mut line = Vec::new();
@@ -407,6 +419,13 @@ mod tests {
         assert_eq!(told(&kernel), (0, 2));
         quick.write_all(&answer_header(ANSWER_HEADER, -2, 1)).unwrap();
         assert_eq!(told(&kernel), (-2, 1));
+
+        // Nobody has what only kernels want.
+        let mut wanted = request(opcode::GETXATTR, 50);
+        wanted.extend_from_slice(b"\0\0\0\0\0\0\0\0security.capability\0");
+        wanted[0] = wanted.len() as u8;
+        kernel.send(&wanted).unwrap();
+        assert_eq!(told(&kernel), (-(Errno::EOPNOTSUPP as i32), 50));
 
         // Notes of its own, but only of the kind that we know; then no answer to nothing.
         quick.write_all(&answer_header(ANSWER_HEADER, 4, 0)).unwrap();
