@@ -111,7 +111,8 @@ fn try_welcome(shares: &[Arc<Share>], stream: &UnixStream) -> io::Result<()> {
         Some(Err(why)) => (Welcome::Refused(why.clone()), None),
         None => (Welcome::Refused("It is not shared since the machine's last start".to_owned()), None),
     };
-    (&*stream).write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes())?;
+    let mut writer = stream;
+    writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes())?;
     let Some(mounted) = mounted else { return Ok(()) };
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(Some(STUCK))?;

@@ -119,13 +119,13 @@ pub struct VirtualBox {
     #[arg(long, hide = true)]
     pub(crate) virtualbox_disk_size: Option<u64>,
     #[arg(long, hide = true)]
-    virtualbox_boot2docker_url: Option<String>,
+    pub(crate) virtualbox_boot2docker_url: Option<String>,
     #[arg(long, hide = true)]
-    virtualbox_hostonly_cidr: Option<String>,
+    pub(crate) virtualbox_hostonly_cidr: Option<String>,
     #[arg(long, hide = true)]
     pub(crate) virtualbox_no_share: bool,
     #[arg(long, hide = true)]
     pub(crate) virtualbox_share_folder: Option<String>,
     #[arg(long, hide = true)]
-    virtualbox_no_vtx_check: bool,
+    pub(crate) virtualbox_no_vtx_check: bool,
 }

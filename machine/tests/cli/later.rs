@@ -2,7 +2,8 @@
 //! templates and autostart.
 
 use crate::support::Host;
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use machine_drivers::testing::MemoryDriver;
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
 fn host_with_home() -> (Host, PathBuf) {
     let mut host = Host::new();
@@ -184,4 +185,58 @@ fn a_folder_is_mounted_by_sshfs_with_the_pinned_key() {
     assert!(said.contains("StrictHostKeyChecking=yes") && said.contains("\nfusermount -u "), "{said}");
     let known = fs::read_to_string(host.machine_folder("dev").join("known_hosts")).unwrap();
     assert!(known.starts_with("[127.0.0.1]:1 ssh-ed25519 "), "{known}");
+}
+
+#[test]
+fn folders_are_the_users_home_or_what_is_named() {
+    let (mut host, home) = host_with_home();
+    let (mut image, other) = (home.with_file_name("image"), home.with_file_name("other"));
+    for folder in [&image, &other] {
+        fs::create_dir(folder).unwrap();
+    }
+    let other = other.display().to_string();
+    // Not where the machine has a system of its own.
+    for arguments in
+        [&["create", "-d", "memory", "--mount", &other, "dev"][..], &["set", "plain", "--mount", &other]]
+    {
+        if arguments[0] == "set" {
+            host.create("plain");
+        }
+        let stderr = host.fails(2, arguments);
+        assert!(stderr.contains("Folders of this computer are shown to local machines only"), "{stderr}");
+    }
+    let folders = |host: &Host, name: &str| {
+        host.ok(&[
+            "inspect",
+            name,
+            "-f",
+            "{{range .Machine.Request.Folders}}{{.path}} {{.read_only}},{{end}}",
+        ])
+    };
+    assert_eq!(folders(&host, "plain"), "\n");
+
+    host.driver = Arc::new(MemoryDriver::new().with_seed_channel());
+    image.push("manifest.json");
+    fs::write(&image, "{}").unwrap();
+    image.pop();
+    host.variables.insert("MACHINE_GUEST_IMAGE".to_owned(), image.display().to_string());
+    host.create("dev");
+    assert_eq!(folders(&host, "dev"), format!("{} false,\n", home.display()));
+    let set = host.run(&["set", "dev", "--mount", &format!("{other}:ro")]);
+    assert_eq!(
+        (set.code, set.stderr.as_str()),
+        (0, "This counts from the next start: machine restart dev\n")
+    );
+    assert_eq!(folders(&host, "dev"), format!("{other} true,\n"));
+    host.ok(&["set", "dev", "--no-mount"]);
+    assert_eq!(folders(&host, "dev"), "\n");
+    host.ok(&["create", "-d", "memory", "--no-mount", "none"]);
+    assert_eq!(folders(&host, "none"), "\n");
+    assert!(
+        host.fails(2, &["create", "-d", "memory", "--mount", "/etc", "x"]).contains("/etc cannot be shared")
+    );
+    assert!(
+        host.fails(2, &["create", "-d", "memory", "--mount", &other, "--no-mount", "x"])
+            .contains("contradict")
+    );
 }

@@ -65,21 +65,25 @@ impl Client {
     }
 
     fn raw(&self, opcode: u32, node: u64, body: &Body) -> Vec<u8> {
+        self.send(opcode, node, body.0.clone())
+    }
+
+    fn send(&self, opcode: u32, node: u64, body: Vec<u8>) -> Vec<u8> {
         self.unique.set(self.unique.get() + 1);
         let mut message = Vec::new();
-        for field in [(REQUEST_HEADER + body.0.len()) as u32, opcode] {
+        for field in [(REQUEST_HEADER + body.len()) as u32, opcode] {
             message.extend_from_slice(&field.to_le_bytes());
         }
         for field in [self.unique.get(), node] {
             message.extend_from_slice(&field.to_le_bytes());
         }
         message.resize(REQUEST_HEADER, 0);
-        message.extend_from_slice(&body.0);
+        message.extend(body);
         self.server.answer(&message)
     }
 
     fn ask(&self, opcode: u32, node: u64, body: Body) -> Result<Vec<u8>, Errno> {
-        let mut answer = self.raw(opcode, node, &body);
+        let mut answer = self.send(opcode, node, body.0);
         if answer.starts_with(&NOTICE) {
             answer.drain(..NOTICE_LENGTH);
         }
