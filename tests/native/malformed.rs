@@ -185,10 +185,9 @@ fn nonsense_on_the_wire_leaves_nothing_behind() -> Result<()> {
             raw(&engine, &bytes)?
         };
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
-        assert!(
-            !answer.starts_with("HTTP/1.1 200") && !answer.starts_with("HTTP/1.1 201"),
-            "{start}: {answer}"
-        );
+        // What streams its progress has said 200 before it knows better.
+        let done = answer.starts_with("HTTP/1.1 20") && !answer.contains("\"error\":");
+        assert!(!done, "{start}: {answer}");
         assert_eq!(request(&engine, "GET /_ping", "")?, (200, "OK".into()), "after {start}");
     }
     eventually("Descriptors are closed", || Ok(descriptors(&engine)? <= files + 2))?;
