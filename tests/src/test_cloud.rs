@@ -12,11 +12,13 @@
 
 mod debian;
 pub mod digitalocean;
+pub mod ec2;
 mod fake;
 mod fleet;
 pub mod hetzner;
 mod hypervisor;
 pub mod linode;
+mod query_model;
 mod schema;
 
 pub use debian::DebianVms;

@@ -7,7 +7,7 @@ use crate::{
 use machine_drivers::DriverError;
 use reqwest::{
     Request,
-    header::{AUTHORIZATION, HeaderValue},
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -49,7 +49,7 @@ impl Dialect for Bearer {
         Ok(())
     }
 
-    fn refusal(&self, status: u16, body: &[u8]) -> Refusal {
+    fn refusal(&self, status: u16, _headers: &HeaderMap, body: &[u8]) -> Refusal {
         (self.refusal)(status, &serde_json::from_slice(body).unwrap_or_default())
     }
 }

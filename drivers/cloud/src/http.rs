@@ -36,7 +36,7 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn authorize(&self, request: &mut reqwest::Request) -> Result<(), CloudError>;
 
     /// Reads a refusal: its code and its words.
-    fn refusal(&self, status: u16, body: &[u8]) -> Refusal;
+    fn refusal(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Refusal;
 }
 
 /// A provider's API.
@@ -109,6 +109,15 @@ impl Call {
         Self { request: self.request.json(body), ..self }
     }
 
+    pub(crate) fn form(self, parameters: &impl Serialize) -> Self {
+        Self { request: self.request.form(parameters), ..self }
+    }
+
+    /// By this name in sentences, where the path says too little.
+    pub(crate) fn called(self, name: &str) -> Self {
+        Self { what: name.to_owned(), ..self }
+    }
+
     /// Making it twice is harmless.
     pub(crate) fn repeatable(self) -> Self {
         Self { repeatable: true, ..self }
@@ -179,16 +188,16 @@ impl Call {
         let response = client.execute(request).await.map_err(no_answer)?;
         let status = response.status();
         tracing::debug!(call = %self.what, status = status.as_u16(), took = ?started.elapsed(), "answered");
-        let asked = wait::asked(status.as_u16(), response.headers());
+        let headers = response.headers().clone();
         let body = body(response).await.map_err(no_answer)?;
         if status.is_success() {
             return Ok(body);
         }
-        let mut refusal = self.dialect.refusal(status.as_u16(), &body);
+        let mut refusal = self.dialect.refusal(status.as_u16(), &headers, &body);
         if refusal.message.is_empty() {
             refusal.message = canonical(status).to_owned();
         }
-        Err((CloudError::Refused(refusal), asked))
+        Err((CloudError::Refused(refusal), wait::asked(status.as_u16(), &headers)))
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! They run an operating system of their own; `machine` puts the engine there over SSH.
 
+mod amazonec2;
 mod bearer;
 mod digitalocean;
 mod files;
@@ -41,6 +42,7 @@ pub fn providers(poll: Duration) -> Vec<Arc<dyn Driver>> {
     vec![
         Arc::new(VirtualMachines::<hetzner::Hetzner>::new(poll)),
         Arc::new(VirtualMachines::<digitalocean::DigitalOcean>::new(poll)),
+        Arc::new(VirtualMachines::<amazonec2::Ec2>::new(poll)),
         Arc::new(VirtualMachines::<linode::Linode>::new(poll)),
     ]
 }

@@ -62,6 +62,13 @@ pub(crate) trait Provider: Debug + Sized + Send + Sync + 'static {
 
     /// Removes one such thing; `Ok` when it is gone already.
     async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError>;
+
+    /// One of the owner's machines has been removed: removes what all of them share if no VM uses it any
+    /// more. Where only `gc` can tell that, nothing.
+    async fn release(&self, owner: &str) -> Result<(), CloudError> {
+        let _ = owner;
+        Ok(())
+    }
 }
 
 /// What was decided about a VM.

@@ -62,15 +62,33 @@ impl<P: Provider> VirtualMachines<P> {
         Ok((connect(&journal.account)?, journal))
     }
 
-    async fn vm(&self, provider: &P, instance: &Instance) -> Result<Vm, DriverError> {
-        let found = provider.get(&instance.id).await.map_err(failed::<P>)?;
-        found.ok_or_else(|| DriverError::NotFound { id: instance.id.clone() })
+    /// How long a provider may not see yet what it has made.
+    fn blindness(&self) -> Duration {
+        self.poll * 10
+    }
+
+    /// The VM; one that was made a moment ago is waited for.
+    async fn vm(
+        &self,
+        provider: &P,
+        instance: &Instance,
+        journal: &Journal<P::Account>,
+    ) -> Result<Vm, DriverError> {
+        loop {
+            if let Some(vm) = provider.get(&instance.id).await.map_err(failed::<P>)? {
+                return Ok(vm);
+            }
+            if !journal.is_new(self.blindness()) || journal.vm.as_ref() != Some(&instance.id) {
+                return Err(DriverError::NotFound { id: instance.id.clone() });
+            }
+            sleep(self.poll).await;
+        }
     }
 
     /// Looks until `done` says so. [`DriverError::NotFound`] when the VM vanishes meanwhile.
     async fn wait_until(
         &self,
-        provider: &P,
+        (provider, journal): &(P, Journal<P::Account>),
         instance: &Instance,
         what: &str,
         limit: Duration,
@@ -78,7 +96,7 @@ impl<P: Provider> VirtualMachines<P> {
     ) -> Result<(), DriverError> {
         let deadline = Instant::now() + limit;
         loop {
-            if done(&self.vm(provider, instance).await?) {
+            if done(&self.vm(provider, instance, journal).await?) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -116,14 +134,17 @@ impl<P: Provider> VirtualMachines<P> {
         Err(error)
     }
 
-    /// Removes every VM of the machine and everything that belongs to it.
+    /// Removes every VM of the machine and everything that belongs to it. `is_new`: the one that is `known`
+    /// may not be seen yet.
     async fn remove_all(
         &self,
         provider: &P,
-        machine_id: &str,
+        (machine_id, owner): (&str, &str),
         known: Option<&str>,
+        is_new: bool,
     ) -> Result<(), DriverError> {
-        let deadline = Instant::now() + END_LIMIT;
+        let begun = Instant::now();
+        let mut unseen = is_new;
         let mut last: Option<CloudError> = None;
         loop {
             // A listing may not show yet what was made a moment ago; the id does not depend on it.
@@ -138,30 +159,29 @@ impl<P: Provider> VirtualMachines<P> {
                     }
                 }
             }
-            if there == 0 {
-                match self.discard_all(provider, machine_id).await {
+            unseen = unseen && there == 0 && begun.elapsed() < self.blindness();
+            if there == 0 && !unseen {
+                match self.discard_all(provider, machine_id, owner).await {
                     Ok(()) => return Ok(()),
                     // A firewall or an address is held until its VM is gone altogether.
                     Err(error) => last = Some(error),
                 }
             }
-            if Instant::now() > deadline {
+            if begun.elapsed() > END_LIMIT {
                 let slow = CloudError::Slow { what: "Removing the VM".to_owned(), limit: END_LIMIT };
                 return Err(failed::<P>(last.unwrap_or(slow)));
             }
-            if there > 0 || last.is_some() {
-                sleep(self.poll).await;
-            }
+            sleep(self.poll).await;
         }
     }
 
-    async fn discard_all(&self, provider: &P, machine_id: &str) -> Result<(), CloudError> {
+    async fn discard_all(&self, provider: &P, machine_id: &str, owner: &str) -> Result<(), CloudError> {
         for belonging in provider.belongings().await? {
             if belonging.machine_id == machine_id {
                 provider.discard(&belonging).await?;
             }
         }
-        Ok(())
+        if owner.is_empty() { Ok(()) } else { provider.release(owner).await }
     }
 
     fn settings<'a>(&self, options: &'a DriverOptions) -> Settings<'a> {
@@ -201,8 +221,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         if let Some(journal) = &earlier
             && let Some(vm) = first(provider.find(&spec.machine_id).await.map_err(failed::<P>)?)
         {
-            let journal = Journal { vm: Some(vm.id.clone()), ..journal.clone() };
-            journal.save(&spec.directory)?;
+            journal.clone().of_vm(&vm.id).save(&spec.directory)?;
             return Ok(instance(&spec.directory, &vm.id));
         }
         let plan = provider.order(spec, &settings).await.map_err(failed::<P>)?;
@@ -215,12 +234,12 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         self.states.forget();
         match self.make(&provider, &plan.order, &tags, &journal, progress).await {
             Ok(id) => {
-                Journal { vm: Some(id.clone()), ..journal }.save(&spec.directory)?;
+                journal.of_vm(&id).save(&spec.directory)?;
                 Ok(instance(&spec.directory, &id))
             }
             Err(error) => {
                 let error = failed::<P>(error);
-                match self.remove_all(&provider, &spec.machine_id, None).await {
+                match self.remove_all(&provider, (&spec.machine_id, &spec.owner), None, false).await {
                     Ok(()) => Journal::<P::Account>::remove(&spec.directory)?,
                     // The journal stays, and with it the way to remove the rest.
                     Err(cleanup) => {
@@ -255,14 +274,14 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         let deadline = Instant::now() + START_LIMIT;
         let mut told = false;
         loop {
-            let vm = self.vm(&provider, instance).await?;
+            let vm = self.vm(&provider, instance, &journal).await?;
             match vm.state {
                 InstanceState::Running if journal.reach.address(&vm).is_some() => return Ok(()),
                 InstanceState::Running | InstanceState::Starting | InstanceState::Stopping => {}
                 InstanceState::Stopped | InstanceState::Paused | InstanceState::Error => {
                     if let Err(error) = provider.power(&instance.id, Power::On).await {
                         // Somebody else may have switched it on at the same moment.
-                        let now = self.vm(&provider, instance).await?.state;
+                        let now = self.vm(&provider, instance, &journal).await?.state;
                         if !matches!(now, InstanceState::Running | InstanceState::Starting) {
                             return Err(failed::<P>(error));
                         }
@@ -280,28 +299,29 @@ impl<P: Provider> Driver for VirtualMachines<P> {
     }
 
     async fn stop(&self, instance: &Instance, grace: Duration) -> Result<(), DriverError> {
-        let (provider, _) = self.open(instance)?;
+        let opened = self.open(instance)?;
+        let (provider, journal) = &opened;
         self.states.forget();
-        let vm = self.vm(&provider, instance).await?;
+        let vm = self.vm(provider, instance, journal).await?;
         if !is_off(&vm) {
             if vm.state != InstanceState::Stopping {
-                tolerate_off(&provider, instance, provider.power(&instance.id, Power::Shutdown).await)
-                    .await?;
+                tolerate_off(provider, instance, provider.power(&instance.id, Power::Shutdown).await).await?;
             }
             // A host needs longer than our guest, and a provider notices late.
             let limit = grace.max(Duration::from_secs(120));
-            self.wait_until(&provider, instance, "Shutting down", limit, is_off).await?;
+            self.wait_until(&opened, instance, "Shutting down", limit, is_off).await?;
         }
         self.states.forget();
         Ok(())
     }
 
     async fn kill(&self, instance: &Instance) -> Result<(), DriverError> {
-        let (provider, _) = self.open(instance)?;
+        let opened = self.open(instance)?;
+        let (provider, journal) = &opened;
         self.states.forget();
-        if !is_off(&self.vm(&provider, instance).await?) {
-            tolerate_off(&provider, instance, provider.power(&instance.id, Power::Off).await).await?;
-            self.wait_until(&provider, instance, "Cutting the power", END_LIMIT, is_off).await?;
+        if !is_off(&self.vm(provider, instance, journal).await?) {
+            tolerate_off(provider, instance, provider.power(&instance.id, Power::Off).await).await?;
+            self.wait_until(&opened, instance, "Cutting the power", END_LIMIT, is_off).await?;
         }
         self.states.forget();
         Ok(())
@@ -313,7 +333,9 @@ impl<P: Provider> Driver for VirtualMachines<P> {
             opened => opened?,
         };
         self.states.forget();
-        self.remove_all(&provider, &journal.machine_id, journal.vm.as_deref()).await?;
+        let whose = (journal.machine_id.as_str(), journal.owner.as_str());
+        let is_new = journal.is_new(self.blindness());
+        self.remove_all(&provider, whose, journal.vm.as_deref(), is_new).await?;
         if let Some(folder) = instance.data.get("directory").and_then(|folder| folder.as_str()) {
             Journal::<P::Account>::remove(Path::new(folder))?;
         }
@@ -327,12 +349,12 @@ impl<P: Provider> Driver for VirtualMachines<P> {
             return Ok(vm.state);
         }
         // A listing may lag behind; only the VM itself tells that it is gone.
-        Ok(self.vm(&provider, instance).await?.state)
+        Ok(self.vm(&provider, instance, &journal).await?.state)
     }
 
     async fn access(&self, instance: &Instance) -> Result<Access, DriverError> {
         let (provider, journal) = self.open(instance)?;
-        let vm = self.vm(&provider, instance).await?;
+        let vm = self.vm(&provider, instance, &journal).await?;
         let not_running = || DriverError::NotRunning { id: instance.id.clone() };
         if vm.state != InstanceState::Running {
             return Err(not_running());
@@ -349,8 +371,8 @@ impl<P: Provider> Driver for VirtualMachines<P> {
     }
 
     async fn console_tail(&self, instance: &Instance, _lines: usize) -> Result<Vec<String>, DriverError> {
-        let (provider, _) = self.open(instance)?;
-        self.vm(&provider, instance).await.map(|_| Vec::new())
+        let (provider, journal) = self.open(instance)?;
+        self.vm(&provider, instance, &journal).await.map(|_| Vec::new())
     }
 
     async fn leftovers(
@@ -371,7 +393,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
                 continue;
             }
             if remove {
-                self.remove_all(&provider, &vm.machine_id, Some(&vm.id)).await?;
+                self.remove_all(&provider, (&vm.machine_id, owner), Some(&vm.id), false).await?;
             }
             left.push(Leftover { kind: "VM", id: vm.id, name: vm.name });
         }

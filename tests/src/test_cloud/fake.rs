@@ -172,9 +172,12 @@ async fn serve<W: World>(
     let (parts, body) = request.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).into_owned();
+    let path = parts.uri.path().strip_prefix(prefix).unwrap_or("/outside-of-the-api").to_owned();
+    // Where all calls have one path, they are told apart by their action.
+    let action = text.split('&').find_map(|pair| pair.strip_prefix("Action="));
     let asked = Asked {
         method: parts.method.to_string(),
-        path: parts.uri.path().strip_prefix(prefix).unwrap_or("/outside-of-the-api").to_owned(),
+        path: action.map_or(path, |action| format!("/{action}")),
         query: pairs(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
         body: serde_json::from_str(&text).unwrap_or(Value::Null),

@@ -22,7 +22,8 @@ pub(crate) fn patient(name: &str) -> Arc<dyn Driver> {
     polling(name, Duration::from_secs(2))
 }
 
-fn polling(name: &str, poll: Duration) -> Arc<dyn Driver> {
+/// The same at any pace.
+pub(crate) fn polling(name: &str, poll: Duration) -> Arc<dyn Driver> {
     let drivers = driver_cloud::providers(poll);
     drivers.into_iter().find(|driver| driver.name() == name).unwrap()
 }
