@@ -145,13 +145,22 @@ const GOLDEN: &[(&str, &str)] = &[
         "x/d/b.txt\ny/b.txt\n",
     ),
     ("FROM busybox\nCOPY . /x\nRUN ls /x > /out\n", "Dockerfile\nd\nout.tar\n"),
-    ("FROM busybox\nADD out.tar /x/\nCOPY out.tar /y/\nRUN cat /x/in && ls /y > /out\n", "out.tar\n"),
+    (
+        "FROM busybox\nADD out.tar /x/\nCOPY out.tar /y/\nRUN stat -c '%u %g' /x/in /y/out.tar > /out\n",
+        "7 8\n0 0\n",
+    ),
     (
         "FROM busybox\nRUN --mount=type=bind,source=d,target=/d --mount=type=tmpfs,target=/t --mount=type=secret,id=s \\\n \
          --mount=type=bind,from=busybox,source=/bin,target=/b cat /d/b.txt /run/secrets/s > /t/x && test -e /b/sh && \\\n \
          cp /t/x /out\nRUN ls -d /d /t /b /run 2>/dev/null >> /out || true\n",
         "b\nsecret\n",
     ),
+    (
+        "FROM busybox AS one\nRUN mkdir /d && echo x > /d/f && chown 3:4 /d/f\nFROM busybox\nCOPY --from=one /d /d\n\
+         COPY --from=one --chown=5 /d /e\nRUN stat -c '%u %g' /d/f /e/f > /out\n",
+        "3 4\n5 5\n",
+    ),
+    ("FROM busybox\nCOPY *.none d/b.txt /x\nRUN cat /x > /out\n", "b\n"),
     ("FROM busybox\nRUN --mount=type=secret,id=s,env=S echo $S > /out\n", "secret\n"),
     ("FROM busybox\nRUN --network=none ls /sys/class/net > /out\n", "lo\n"),
     ("FROM busybox AS unused\nRUN exit 1\nFROM busybox\nRUN echo fine > /out\n", "fine\n"),
@@ -173,7 +182,10 @@ fn the_dockerfiles_language() -> Result<()> {
         ("named/f", "named\n"),
         ("in", "in\n"),
     ])?;
-    let tar = Command::new("tar").args(["-cf", "out.tar", "in"]).current_dir(context.0.path()).status()?;
+    let tar = Command::new("tar")
+        .args(["--owner=7", "--group=8", "--numeric-owner", "-cf", "out.tar", "in"])
+        .current_dir(context.0.path())
+        .status()?;
     assert!(tar.success());
     fs::remove_file(context.path("in"))?;
     let secret = format!("id=s,src={}", context.path("secret").display());

@@ -171,10 +171,16 @@ impl Builder {
     ) -> Result<Context> {
         let dockerfile = request.dockerfile.clone();
         if request.remote.is_empty() {
-            return context::receive(workspace, sent, dockerfile).await;
+            let mut received = context::receive(workspace, sent, dockerfile).await?;
+            received.tree.disown();
+            return Ok(received);
         }
         match Remote::of(&request.remote)? {
-            Some(remote) => self.context_of(&remote, None, workspace, &dockerfile, cancel).await,
+            Some(remote) => {
+                let mut taken = self.context_of(&remote, None, workspace, &dockerfile, cancel).await?;
+                taken.tree.disown();
+                Ok(taken)
+            }
             None => {
                 let message =
                     format!("remote URL {} could not be recognized as either http or git", request.remote);

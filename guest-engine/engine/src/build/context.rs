@@ -84,7 +84,7 @@ pub(super) async fn take_files(
         }
         let length = spool.metadata().map_err(failed)?.len();
         let kind = Kind::File { offset: 0, length };
-        let node = Node { kind, mode: 0o600, modified: (0, 0), attributes: Vec::new() };
+        let node = Node { kind, mode: 0o600, ..Node::folder() };
         Ok(Tree::of(spool, BTreeMap::from([(name, node)]), None))
     })
     .await

@@ -120,7 +120,7 @@ impl Work<'_> {
             kind: Kind::File { offset: 0, length },
             mode: 0o600,
             modified: (modified.unwrap_or(0), 0),
-            attributes: Vec::new(),
+            ..Node::folder()
         };
         let checksum = transfer.checksum.clone();
         // Only where it is asked for: archives of the context are.

@@ -81,7 +81,7 @@ struct Target {
 }
 
 fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
-    let mut writer = TreeWriter::new(to, Look { owner: plan.owner.unwrap_or((0, 0)), mode: plan.mode });
+    let mut writer = TreeWriter::new(to, Look { owner: plan.owner, mode: plan.mode });
     let mut made = target.kind == Some(PathKind::Folder);
     let base = target.path.trim_end_matches('/');
     for one in &plan.picked {

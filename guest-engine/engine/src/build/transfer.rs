@@ -271,11 +271,16 @@ impl Build<'_> {
         .await;
         discard(&*store, &id).await;
         let kind = packed?;
+        let owned = self.front.is_lenient();
         let tree = blocking(move || {
             let mut file = file;
             std::io::Seek::rewind(&mut file)
                 .map_err(|e| EngineError::system("Could not read files").because(e))?;
-            Tree::open(file)
+            let mut tree = Tree::open(file)?;
+            if !owned {
+                tree.disown();
+            }
+            Ok(tree)
         })
         .await?;
         Ok((Arc::new(tree), kind))

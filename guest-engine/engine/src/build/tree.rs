@@ -37,6 +37,8 @@ pub(crate) struct Tree {
 pub(crate) struct Node {
     pub kind: Kind,
     pub mode: u32,
+    /// User and group.
+    pub owner: (u32, u32),
     /// Seconds and nanoseconds.
     pub modified: (i64, u32),
     /// Extended attributes.
@@ -77,10 +79,16 @@ impl Tree {
             let attributes = attributes(pax.of_entry());
             let header = entry.header();
             let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+            let number = |id: io::Result<u64>| u32::try_from(id.unwrap_or(0)).unwrap_or(0);
+            let owner = (
+                attributes.user.unwrap_or_else(|| number(header.uid())),
+                attributes.group.unwrap_or_else(|| number(header.gid())),
+            );
             let mut node = Node {
                 kind: Kind::Folder,
                 mode: header.mode().map_err(unreadable)? & 0o7777,
                 modified: attributes.modified.unwrap_or((seconds, 0)),
+                owner,
                 attributes: attributes.extended,
             };
             let target =
@@ -137,6 +145,13 @@ impl Tree {
     /// The node at a path, no link followed.
     pub(crate) fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
+    }
+
+    /// Everything is root's, whosever it was elsewhere.
+    pub(crate) fn disown(&mut self) {
+        for node in self.nodes.values_mut() {
+            node.owner = (0, 0);
+        }
     }
 
     /// Leaves a file out.
@@ -240,6 +255,9 @@ impl Tree {
         };
         field(name.as_bytes());
         field(&node.mode.to_le_bytes());
+        if node.owner != (0, 0) {
+            field(format!("{}:{}", node.owner.0, node.owner.1).as_bytes());
+        }
         for (key, value) in &node.attributes {
             field(key.as_bytes());
             field(value);
@@ -279,8 +297,9 @@ impl Tree {
 }
 
 impl Node {
-    fn folder() -> Self {
-        Self { kind: Kind::Folder, mode: 0o755, modified: (0, 0), attributes: Vec::new() }
+    /// One that nobody said anything about.
+    pub(crate) fn folder() -> Self {
+        Self { kind: Kind::Folder, mode: 0o755, owner: (0, 0), modified: (0, 0), attributes: Vec::new() }
     }
 }
 
@@ -310,6 +329,8 @@ impl Read for Content<'_> {
 struct Attributes {
     modified: Option<(i64, u32)>,
     extended: Vec<(String, Vec<u8>)>,
+    user: Option<u32>,
+    group: Option<u32>,
 }
 
 fn attributes(pax: Vec<PaxRecord>) -> Attributes {
@@ -317,6 +338,9 @@ fn attributes(pax: Vec<PaxRecord>) -> Attributes {
     for (key, value) in pax {
         if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
             found.extended.push((name.to_owned(), value));
+        } else if let ("uid" | "gid", Some(number)) = (key.as_str(), decimal(&value)) {
+            let place = if key == "uid" { &mut found.user } else { &mut found.group };
+            *place = Some(number);
         } else if key == "mtime"
             && let Ok(text) = std::str::from_utf8(&value)
         {
@@ -327,6 +351,10 @@ fn attributes(pax: Vec<PaxRecord>) -> Attributes {
     }
     found.extended.sort();
     found
+}
+
+fn decimal(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 pub(crate) fn add_parents(nodes: &mut BTreeMap<String, Node>, path: &str) {

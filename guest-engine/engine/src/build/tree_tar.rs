@@ -10,7 +10,8 @@ const FIELD: usize = 100;
 /// Owner and mode of what is copied.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Look {
-    pub owner: (u32, u32),
+    /// Instead of the source's.
+    pub owner: Option<(u32, u32)>,
     /// Instead of the source's; not for links.
     pub mode: Option<u32>,
 }
@@ -29,7 +30,7 @@ impl<W: Write> TreeWriter<W> {
     /// A folder that is made, not copied.
     pub(crate) fn folder(&mut self, path: &str, mode: u32) -> io::Result<()> {
         let now = jiff::Timestamp::now();
-        let node = Node { kind: Kind::Folder, mode, modified: (now.as_second(), 0), attributes: Vec::new() };
+        let node = Node { kind: Kind::Folder, mode, modified: (now.as_second(), 0), ..Node::folder() };
         self.put(path, &node, None)
     }
 
@@ -56,8 +57,9 @@ impl<W: Write> TreeWriter<W> {
         }
         header.set_entry_type(kind);
         header.set_mode(self.look.mode.filter(|_| !kind.is_symlink()).unwrap_or(node.mode));
-        header.set_uid(self.look.owner.0.into());
-        header.set_gid(self.look.owner.1.into());
+        let (user, group) = self.look.owner.unwrap_or(node.owner);
+        header.set_uid(user.into());
+        header.set_gid(group.into());
         header.set_size(length);
         let (seconds, nanoseconds) = node.modified;
         header.set_mtime(u64::try_from(seconds).unwrap_or(0));

@@ -137,7 +137,8 @@ impl FileSink for Mirror {
             entry.modified.div_euclid(1_000_000_000),
             u32::try_from(entry.modified.rem_euclid(1_000_000_000)).unwrap_or(0),
         );
-        let mut node = Node { kind: Kind::Folder, mode: entry.mode, modified, attributes: entry.attributes };
+        let attributes = entry.attributes;
+        let mut node = Node { mode: entry.mode, modified, attributes, ..Node::folder() };
         let mut wanted = false;
         match entry.kind {
             EntryKind::Folder => {}

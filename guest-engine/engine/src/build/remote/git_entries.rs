@@ -148,7 +148,7 @@ impl Entries {
 }
 
 fn node(kind: Kind, mode: u32, time: i64) -> Node {
-    Node { kind, mode, modified: (time, 0), attributes: Vec::new() }
+    Node { kind, mode, modified: (time, 0), ..Node::folder() }
 }
 
 fn unkept(error: io::Error) -> EngineError {
