@@ -15,7 +15,8 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("machine-drivers", &["guest-contract"]),
     ("driver-cloud", &["machine-drivers"]),
     ("driver-kvm", &["machine-drivers", "guest-contract"]),
-    ("machine", &["driver-cloud", "driver-kvm", "machine-drivers", "guest-contract"]),
+    ("driver-plugin", &["machine-drivers"]),
+    ("machine", &["driver-cloud", "driver-kvm", "driver-plugin", "machine-drivers", "guest-contract"]),
     ("engine", &[]),
     ("engine-linux", &["engine"]),
     ("guest-engine", &["engine", "engine-linux", "guest-contract"]),
@@ -27,6 +28,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
 const COMPOSITION: &[(&str, &str, &str)] = &[
     ("machine/src", "driver_cloud::", "machine/src/drivers.rs"),
     ("machine/src", "driver_kvm::", "machine/src/drivers.rs"),
+    ("machine/src", "driver_plugin::", "machine/src/drivers.rs"),
     ("guest-engine/src/http", "engine_linux::", "guest-engine/src/main.rs"),
 ];
 

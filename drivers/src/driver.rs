@@ -1,4 +1,4 @@
-//! The contract every driver fulfils. `testing::conformance` checks it.
+//! The contract every driver fulfils. `conformance` checks it.
 
 use crate::{
     Access, Capabilities, DriverError, DriverOptions, Instance, InstanceState, Leftover, MachineSpec,
@@ -87,6 +87,12 @@ pub trait Driver: Debug + Send + Sync {
     /// twice is harmless.
     async fn resize(&self, _instance: &Instance, _sizes: &NewSizes) -> Result<Instance, DriverError> {
         Err(DriverError::InvalidSpec(format!("The {} driver cannot change sizes", self.name())))
+    }
+
+    /// The instance to remember from now on: what the driver knows of it may have changed with its last start
+    /// or stop. Called after these.
+    async fn refreshed(&self, instance: &Instance) -> Result<Instance, DriverError> {
+        Ok(instance.clone())
     }
 
     /// The file the guest's console is written to, for those who follow it. `None` where there is none.

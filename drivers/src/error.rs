@@ -23,6 +23,9 @@ pub enum DriverError {
     /// The VM process or provider refused or failed; the sentence carries its own words.
     #[error("{what}")]
     Provider { what: String },
+    /// The driver, which is somebody else's program, does not have the method.
+    #[error("The driver's program {what} does not know how to {method}")]
+    Unsupported { what: String, method: &'static str },
     /// A file of the instance could not be read or written.
     #[error("Could not {action} {path}")]
     File {

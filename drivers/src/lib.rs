@@ -10,8 +10,10 @@
 //! ```
 
 mod capabilities;
+pub mod conformance;
 mod driver;
 mod error;
+pub mod external;
 mod instance;
 mod leftover;
 mod options;

@@ -1,10 +1,11 @@
 //! What a machine shall be.
 
 use crate::DriverOptions;
+use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 
 /// Input of [`crate::Driver::create`].
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct MachineSpec {
     /// The machine's name, a valid host name label.
     pub name: String,
@@ -32,7 +33,7 @@ pub struct MachineSpec {
 }
 
 /// The two key pairs of a machine, as far as whoever makes it needs them.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Who may log in: one `authorized_keys` line.
     pub authorized_key: String,
@@ -67,7 +68,7 @@ impl fmt::Debug for Identity {
 }
 
 /// Input of [`crate::Driver::resize`]: what is `None` stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewSizes {
     /// Virtual CPUs.
     pub cpus: Option<u32>,

@@ -2,7 +2,8 @@
 
 use machine_drivers::{
     Driver, DriverError, Identity, InstanceState, MachineSpec, OptionValue, Silent,
-    testing::{MemoryDriver, Step, Subject, conformance},
+    conformance::{Subject, conformance},
+    testing::{MemoryDriver, Step},
 };
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -33,7 +33,7 @@ pub use transfer::driver_of;
 use crate::{
     certificates::Renew,
     docker_context::{ContextError, DockerContexts},
-    drivers::{Registry, UnknownDriver},
+    drivers::{Registry, Unavailable, UnknownDriver},
     endpoint::TlsEndpoint,
     error::{CommandError, ErrorKind},
     machine::MachineName,
@@ -158,7 +158,7 @@ impl Lifecycle<'_> {
 
     fn driver_of(&self, record: &Record) -> Result<Arc<dyn Driver>, CommandError> {
         match record.own() {
-            Some(_) => Ok(Arc::clone(self.drivers.get(&record.driver)?)),
+            Some(_) => Ok(self.drivers.get(&record.driver)?),
             None => Err(foreign(&record.name, &record.driver)),
         }
     }
@@ -166,8 +166,22 @@ impl Lifecycle<'_> {
 
 impl From<UnknownDriver> for CommandError {
     fn from(error: UnknownDriver) -> Self {
-        Self::new(ErrorKind::Failed, error.to_string())
-            .hinted(format!("Known drivers: {}", error.known.join(", ")))
+        let plain = Self::new(ErrorKind::Failed, error.to_string())
+            .hinted(format!("Known drivers: {}", error.known.join(", ")));
+        if error.folders.is_empty() {
+            return plain;
+        }
+        let folders: Vec<String> = error.folders.iter().map(|folder| folder.display().to_string()).collect();
+        plain.hinted(format!("Looked for {} in {}", error.looked_for.join(" and "), folders.join(", ")))
+    }
+}
+
+impl From<Unavailable> for CommandError {
+    fn from(error: Unavailable) -> Self {
+        match error {
+            Unavailable::Unknown(error) => error.into(),
+            Unavailable::Broken(error) => error.into(),
+        }
     }
 }
 

@@ -10,8 +10,11 @@ pub(crate) fn begin(keeper: bool, debug: bool, environment: &Environment) {
     if !keeper && !debug {
         return;
     }
-    let default =
-        if debug { "machine=debug,driver_kvm=debug,info" } else { "machine=info,driver_kvm=info,warn" };
+    let default = if debug {
+        "machine=debug,machine_drivers=debug,driver_kvm=debug,driver_plugin=debug,info"
+    } else {
+        "machine=info,driver_kvm=info,warn"
+    };
     let wanted = environment.get(env_vars::LOG).unwrap_or(default);
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new(default));
     // Fails only when somebody logs already, which is what we want.

@@ -3,13 +3,17 @@
 use crate::{
     cli::Cli,
     config::Environment,
-    drivers::{self, Registry},
+    drivers::{self, Registry, Unavailable, UnknownDriver},
     env_vars,
-    error::{CommandError, ErrorKind},
+    error::{self, CommandError},
 };
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+    value_parser,
+};
 use machine_drivers::{DriverOptions, OptionKind, OptionSpec, OptionValue};
-use std::ffi::OsString;
+use std::{collections::BTreeSet, ffi::OsString};
 
 /// A command line that was understood.
 #[derive(Debug)]
@@ -39,10 +43,15 @@ pub(crate) fn parse(
     drivers: &Registry,
     environment: &Environment,
 ) -> Result<Parsed, Unparsed> {
+    let named = named_driver(arguments, environment);
+    let opened = if takes_driver_options(arguments) { open(named, drivers)? } else { Ok(()) };
+    let shown = drivers.get(named).is_ok().then_some(named);
+    let matches = command(drivers, shown).try_get_matches_from(arguments).map_err(|error| match opened {
+        // Its options are unknown only because it is.
+        Err(unknown) if is_option_of(named, &error) => Unparsed::Error(unknown.into()),
+        _ => unparsed(&error),
+    })?;
     let specs = specs(drivers);
-    let shown = shown_driver(arguments, drivers, environment);
-    let matches =
-        command(drivers, shown).try_get_matches_from(arguments).map_err(|error| unparsed(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| unparsed(&error))?;
     let mut driver_options = DriverOptions::new();
     if let Some(create) = WITH_DRIVER_OPTIONS.iter().find_map(|name| matches.subcommand_matches(name)) {
@@ -55,13 +64,54 @@ pub(crate) fn parse(
     Ok(Parsed { cli, driver_options })
 }
 
-/// Whose options the help shows: the driver's that is named, else the default's. `None` shows all, for
-/// want of anything better.
-fn shown_driver<'a>(
-    arguments: &'a [OsString],
-    drivers: &Registry,
-    environment: &'a Environment,
-) -> Option<&'a str> {
+/// Whether the command line is wrong for an option that bears the driver's name.
+fn is_option_of(driver: &str, error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => {
+            option.starts_with(&format!("--{driver}-"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the command is one that takes drivers' options.
+fn takes_driver_options(arguments: &[OsString]) -> bool {
+    let commands = Cli::command();
+    let mut words = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
+    let command = words.find(|word| commands.find_subcommand(word).is_some());
+    command.is_some_and(|command| WITH_DRIVER_OPTIONS.contains(&command))
+}
+
+/// Has the driver that was named say what its options are. That there is none of the name is for the command
+/// to tell, unless its options are in the way.
+fn open(name: &str, drivers: &Registry) -> Result<Result<(), UnknownDriver>, Unparsed> {
+    let driver = match drivers.open(name) {
+        Ok(driver) => driver,
+        Err(Unavailable::Unknown(unknown)) => return Ok(Err(unknown)),
+        Err(error) => return Err(Unparsed::Error(error.into())),
+    };
+    let plain = Cli::command();
+    let commands = WITH_DRIVER_OPTIONS.iter().filter_map(|command| plain.find_subcommand(command));
+    let taken: BTreeSet<&str> = commands
+        .chain([&plain])
+        .flat_map(|command| command.get_arguments())
+        .filter_map(Arg::get_long)
+        .collect();
+    let others = drivers.known().into_iter().filter(|other| other.name() != name);
+    let others: BTreeSet<&str> =
+        others.flat_map(|other| other.options()).map(|option| option.name).chain(taken).collect();
+    match driver.options().iter().find(|option| others.contains(option.name)) {
+        Some(option) => {
+            let message =
+                format!("The driver {name} has an option --{}, and so has somebody else", option.name);
+            Err(Unparsed::Error(CommandError::new(error::ErrorKind::Failed, message)))
+        }
+        None => Ok(Ok(())),
+    }
+}
+
+/// Whose options the help shows: the driver's that is named, else the default's.
+fn named_driver<'a>(arguments: &'a [OsString], environment: &'a Environment) -> &'a str {
     let mut words = arguments.iter().filter_map(|argument| argument.to_str());
     let mut named = None;
     while let Some(word) = words.next() {
@@ -71,21 +121,22 @@ fn shown_driver<'a>(
             named = Some(name);
         }
     }
-    let name = named.or_else(|| environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT);
-    drivers.get(name).is_ok().then_some(name)
+    named.or_else(|| environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT)
 }
 
-/// The whole command line, with the drivers' options; the help shows those of the driver `shown`, or all.
+/// The whole command line, with the drivers' options; the help shows those of the driver `shown`, or, for
+/// want of anything better, all.
 pub(crate) fn command(drivers: &Registry, shown: Option<&str>) -> clap::Command {
     let mut command = Cli::command();
     for name in WITH_DRIVER_OPTIONS {
         command = command.mut_subcommand(name, |command| {
-            let options = drivers.iter().flat_map(|driver| {
+            let known = drivers.known();
+            let options = known.iter().flat_map(|driver| {
                 let hidden = shown.is_some_and(|shown| shown != driver.name());
                 driver.options().iter().map(move |spec| argument(spec).hide(hidden))
             });
             let command = command.next_help_heading("Driver options").args(options);
-            let others: Vec<&str> = drivers.iter().map(|driver| driver.name()).collect();
+            let others: Vec<&str> = known.iter().map(|driver| driver.name()).collect();
             match shown {
                 Some(_) => command.after_help(format!(
                     "Drivers: {}; --driver NAME --help shows the options of another one",
@@ -99,7 +150,7 @@ pub(crate) fn command(drivers: &Registry, shown: Option<&str>) -> clap::Command 
 }
 
 fn specs(drivers: &Registry) -> Vec<OptionSpec> {
-    drivers.iter().flat_map(|driver| driver.options()).copied().collect()
+    drivers.known().iter().flat_map(|driver| driver.options()).copied().collect()
 }
 
 fn unparsed(error: &clap::Error) -> Unparsed {
@@ -124,6 +175,7 @@ fn argument(spec: &OptionSpec) -> Arg {
             help += &default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
             arg.value_name("TEXT")
         }
+        OptionKind::Secret => arg.value_name("SECRET"),
         OptionKind::Number(default) => {
             help += &default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
             arg.value_name("NUMBER").value_parser(value_parser!(u64))
@@ -142,7 +194,7 @@ fn value(
     let env = spec.env.and_then(|env| environment.get(env));
     Ok(match spec.kind {
         OptionKind::Flag => (matches.get_flag(spec.name) || env.is_some()).then_some(OptionValue::Flag),
-        OptionKind::Text(_) => {
+        OptionKind::Text(_) | OptionKind::Secret => {
             let given = matches.get_one::<String>(spec.name).map(String::as_str);
             given.or(env).map(|text| OptionValue::Text(text.to_owned()))
         }
@@ -161,5 +213,5 @@ fn value(
 
 fn not_a_number(spec: &OptionSpec, text: &str) -> Unparsed {
     let message = format!("{} must be a number, not {text:?}", spec.env.unwrap_or(spec.name));
-    Unparsed::Error(CommandError::new(ErrorKind::Usage, message))
+    Unparsed::Error(CommandError::new(error::ErrorKind::Usage, message))
 }

@@ -95,6 +95,7 @@ pub async fn provision(
     progress: &dyn Progress,
 ) -> Result<(), ProvisionError> {
     progress.step("Waiting for SSH to be available");
+    pin(plan, progress).await?;
     let connection = connect(plan, CONNECT_LIMIT).await?;
     let facts = probe(&connection).await?;
     if let Some(owner) = facts.owner.as_deref().filter(|owner| *owner != plan.machine_id) {
@@ -148,6 +149,29 @@ pub async fn halt(plan: &HostPlan<'_>, remove: bool) -> Result<(), ProvisionErro
         Some(error) => Err(ProvisionError::Step { what: error.to_owned(), log: Vec::new() }),
         None if output.code != 0 => Err(failed(what, &output)),
         None => Ok(()),
+    }
+}
+
+/// Finds out the key of a host of which nobody can tell it: at the first contact, right after it was made.
+async fn pin(plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<(), SshError> {
+    let deadline = Instant::now() + CONNECT_LIMIT;
+    loop {
+        match Connector::pin(plan.access, plan.folder).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(fingerprint)) => {
+                progress.step(&format!(
+                    "Pinned the host key {fingerprint}, shown at the first contact; compare it with the provider's console"
+                ));
+                return Ok(());
+            }
+            // Until its first boot has got that far, it may not know our key yet.
+            Err(error @ SshError::Keys(_)) => return Err(error),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "SSH does not answer yet")
+            }
+        }
+        sleep(RETRY).await;
     }
 }
 

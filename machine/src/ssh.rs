@@ -49,6 +49,11 @@ pub enum SshError {
         "The SSH server shows the host key {offered}, but this machine's is {expected}; refusing to talk to it"
     )]
     HostKey { expected: String, offered: String },
+    /// Nobody knows the host key yet, and this is not the time to find out.
+    #[error(
+        "The machine's host key has not been pinned yet: the first contact is create's, or start's after it failed"
+    )]
+    Unpinned,
     /// The server does not accept our key.
     #[error("The SSH server does not accept the machine's key for user {user}")]
     Refused { user: String },
@@ -76,7 +81,7 @@ pub enum SshError {
 impl SshError {
     /// Whether trying again cannot help: the wrong peer, or one that does not know us.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Keys(_) | Self::HostKey { .. } | Self::Refused { .. })
+        matches!(self, Self::Keys(_) | Self::HostKey { .. } | Self::Unpinned | Self::Refused { .. })
     }
 }
 

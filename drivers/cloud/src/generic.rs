@@ -256,7 +256,7 @@ impl Driver for GenericDriver {
             ip: host.host.clone(),
             ssh: SshEndpoint { host: host.host, port: host.port, user: host.user },
             seed_socket: None,
-            keys: SshKeys { client: Some(host.client_key), host: host.host_keys },
+            keys: SshKeys { client: Some(host.client_key), host: host.host_keys, ..SshKeys::default() },
             engine: host.engine_socket.map_or(EngineHome::Host, EngineHome::Existing),
         })
     }

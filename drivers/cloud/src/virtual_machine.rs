@@ -395,7 +395,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
             if remove {
                 self.remove_all(&provider, (&vm.machine_id, owner), Some(&vm.id), false).await?;
             }
-            left.push(Leftover { kind: "VM", id: vm.id, name: vm.name });
+            left.push(Leftover { kind: "VM".to_owned(), id: vm.id, name: vm.name });
         }
         for belonging in provider.belongings().await.map_err(failed::<P>)? {
             let wanted = if belonging.machine_id == SHARED {
@@ -409,7 +409,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
             if remove {
                 provider.discard(&belonging).await.map_err(failed::<P>)?;
             }
-            left.push(Leftover { kind: belonging.kind, id: belonging.id, name: belonging.name });
+            left.push(Leftover { kind: belonging.kind.to_owned(), id: belonging.id, name: belonging.name });
         }
         Ok(left)
     }

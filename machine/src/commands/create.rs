@@ -15,7 +15,6 @@ use crate::{
     virtualbox,
 };
 use machine_drivers::{Driver, DriverOptions};
-use std::sync::Arc;
 
 pub(super) async fn run(
     context: &Context<'_>,
@@ -35,7 +34,7 @@ pub(super) async fn run(
     } else {
         (driver, false)
     };
-    let driver = Arc::clone(context.drivers.get(driver)?);
+    let driver = context.drivers.get(driver)?;
     let asked = virtualbox::sizes(&arguments.virtualbox, environment);
     let (mut cpus, mut memory_mib, mut disk_gib) = (arguments.cpus, arguments.memory, arguments.disk);
     if stands_in {
@@ -122,7 +121,7 @@ pub(super) fn own_options(
     driver: &dyn Driver,
     mut options: DriverOptions,
 ) -> Result<DriverOptions, CommandError> {
-    for other in context.drivers.iter().filter(|other| other.name() != driver.name()) {
+    for other in context.drivers.known().iter().filter(|other| other.name() != driver.name()) {
         for spec in other.options() {
             let typed = || {
                 let flag = format!("--{}", spec.name);

@@ -29,5 +29,6 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Keeper) -> Result<(),
         engine: own.engine.clone(),
         folders: own.request.folders.clone(),
     };
+    context.drivers.rest();
     keeper::serve(plan).await.map_err(|error| failed(&error))
 }

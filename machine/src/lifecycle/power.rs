@@ -151,11 +151,14 @@ impl Lifecycle<'_> {
             self.adopt_and_await(whole).await.map_err(|not_ready| not_ready.error)?;
         }
         let address = Address::from(whole.driver.access(&whole.instance).await?);
-        if let Some(own) = whole.record.own_mut()
-            && (own.state != Stage::Created || own.address.as_ref() != Some(&address))
+        let instance = whole.driver.refreshed(&whole.instance).await?;
+        let known = whole.record.own().map(|own| (own.state, own.address.as_ref(), own.instance.as_ref()));
+        if known != Some((Stage::Created, Some(&address), Some(&instance)))
+            && let Some(own) = whole.record.own_mut()
         {
             own.state = Stage::Created;
             own.address = Some(address);
+            own.instance = Some(instance);
             self.store.save(&whole.record)?;
         }
         let url = socket_url(&self.guests.api_socket(&whole.folder));

@@ -81,7 +81,7 @@ impl Lifecycle<'_> {
 
 /// The driver of an exported machine, if it is here and its machines can move.
 pub fn driver_of(header: &Header, drivers: &Registry) -> Result<Arc<dyn Driver>, CommandError> {
-    let driver = Arc::clone(drivers.get(&header.driver)?);
+    let driver = drivers.get(&header.driver)?;
     contents(&*driver)?;
     Ok(driver)
 }

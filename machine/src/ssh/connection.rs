@@ -1,7 +1,7 @@
 //! One authenticated SSH connection to one machine.
 
 use super::{
-    SshError,
+    SshError, keys,
     trust::{self, HostTrust},
 };
 use machine_drivers::{Access, SshEndpoint};
@@ -50,6 +50,26 @@ impl Connector {
             key: Arc::new(trust::client_key(&access.keys, directory)?),
             trust: Arc::new(trust),
         })
+    }
+
+    /// The first contact to a host whose key nobody can tell: pins whatever it shows to whoever accepts our key
+    /// there, and returns its fingerprint. `None` when the key is known: then there is nothing to find out.
+    pub async fn pin(access: &Access, directory: &Path) -> Result<Option<String>, SshError> {
+        let is_unknown = access.keys.host.is_empty() && access.keys.first_contact;
+        if !is_unknown || keys::read_pinned(directory)?.is_some() {
+            return Ok(None);
+        }
+        let trust = HostTrust::first_contact();
+        let contact = Self {
+            endpoint: access.ssh.clone(),
+            config: Arc::new(config(&trust)),
+            key: Arc::new(trust::client_key(&access.keys, directory)?),
+            trust: Arc::new(trust),
+        };
+        contact.connect().await?.close().await;
+        let Some(key) = contact.trust.found() else { return Err(SshError::Lost) };
+        keys::pin(directory, &key)?;
+        Ok(Some(key.fingerprint(HashAlg::Sha256).to_string()))
     }
 
     /// Connects, verifies the host key and logs in. Has its own deadlines.

@@ -120,6 +120,30 @@ pub(super) fn pinned_key(line: &str) -> Result<PublicKey, KeyError> {
     PublicKey::from_openssh(line.trim()).map_err(|source| KeyError::Pinned { line: line.to_owned(), source })
 }
 
+/// The host key that was pinned at the first contact; `None` when there was none yet.
+pub(super) fn read_pinned(directory: &Path) -> Result<Option<PublicKey>, KeyError> {
+    let path = directory.join(files::PINNED_HOST_KEY);
+    match fs::read_to_string(&path) {
+        Ok(line) => pinned_key(&line).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeyError::File { action: "read", path, source }),
+    }
+}
+
+/// Pins it, for good: whole or not at all.
+pub(super) fn pin(directory: &Path, key: &PublicKey) -> Result<(), KeyError> {
+    let path = directory.join(files::PINNED_HOST_KEY);
+    let partial = directory.join(format!("{}{}", files::PARTIAL_PREFIX, files::PINNED_HOST_KEY));
+    let line = key.to_openssh().map_err(|source| KeyError::Format { path: path.clone(), source })?;
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_data()?;
+        fs::rename(&partial, &path)
+    };
+    write().map_err(|source| KeyError::File { action: "write", path: path.clone(), source })
+}
+
 fn new_key(comment: &str, path: &Path) -> Result<PrivateKey, KeyError> {
     let mut seed = [0_u8; 32];
     File::open("/dev/urandom")

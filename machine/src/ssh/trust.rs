@@ -1,23 +1,31 @@
 //! Which host key a machine's SSH server must show, and which key of ours it is to accept.
 
 use super::{SshError, keys};
+use crate::store::files;
 use machine_drivers::SshKeys;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
-/// What a server may show. Never empty, never "whatever comes first".
-#[derive(Clone, Debug)]
+/// What a server may show. "Whatever comes first" only at a first contact that is one by intent.
+#[derive(Debug)]
 pub(super) struct HostTrust {
     keys: Vec<PublicKey>,
     /// `SHA256:…`
     fingerprints: Vec<String>,
+    /// This is the first contact, and whatever comes is kept here.
+    first: Option<Mutex<Option<PublicKey>>>,
 }
 
 impl HostTrust {
     /// The keys that the driver names, else the machine's own.
     pub(super) fn of(keys: &SshKeys, directory: &Path) -> Result<Self, SshError> {
-        let mut trust = Self { keys: Vec::new(), fingerprints: Vec::new() };
-        if keys.host.is_empty() {
+        let mut trust = Self { keys: Vec::new(), fingerprints: Vec::new(), first: None };
+        if keys.host.is_empty() && keys.first_contact {
+            trust.keys.push(keys::read_pinned(directory)?.ok_or(SshError::Unpinned)?);
+        } else if keys.host.is_empty() {
             trust.keys.push(keys::host_key(directory)?);
         }
         for entry in &keys.host {
@@ -30,7 +38,21 @@ impl HostTrust {
         Ok(trust)
     }
 
+    /// For the one connection that finds out.
+    pub(super) fn first_contact() -> Self {
+        Self { keys: Vec::new(), fingerprints: Vec::new(), first: Some(Mutex::default()) }
+    }
+
+    /// What came at the first contact.
+    pub(super) fn found(&self) -> Option<PublicKey> {
+        self.first.as_ref().and_then(|first| first.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
     pub(super) fn accepts(&self, offered: &PublicKey) -> bool {
+        if let Some(first) = &self.first {
+            *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(offered.clone());
+            return true;
+        }
         self.keys.iter().any(|key| key.key_data() == offered.key_data())
             || self.fingerprints.contains(&offered.fingerprint(HashAlg::Sha256).to_string())
     }
@@ -44,7 +66,7 @@ impl HostTrust {
     /// The algorithms to ask the server for: a key of another one could only be another host's. `None`
     /// when a fingerprint leaves that open.
     pub(super) fn algorithms(&self) -> Option<Vec<Algorithm>> {
-        self.fingerprints.is_empty().then(|| {
+        (self.fingerprints.is_empty() && self.first.is_none()).then(|| {
             let mut algorithms: Vec<Algorithm> = Vec::new();
             for key in &self.keys {
                 match key.algorithm() {
@@ -96,6 +118,14 @@ mod tests {
         let trust = HostTrust::of(&named, own.path()).unwrap();
         assert!(trust.accepts(&other_key) && !trust.accepts(&own_key));
         assert_eq!((trust.expected(), trust.algorithms()), (fingerprint, None));
+
+        let first = SshKeys { first_contact: true, ..SshKeys::default() };
+        assert!(matches!(HostTrust::of(&first, own.path()), Err(SshError::Unpinned)));
+        let contact = HostTrust::first_contact();
+        assert!(contact.accepts(&other_key) && contact.algorithms().is_none());
+        keys::pin(own.path(), &contact.found().unwrap()).unwrap();
+        let trust = HostTrust::of(&first, own.path()).unwrap();
+        assert!(trust.accepts(&other_key) && !trust.accepts(&own_key), "and never another one");
 
         let nonsense = SshKeys { host: vec!["ssh-ed25519 xx".to_owned()], ..SshKeys::default() };
         assert!(HostTrust::of(&nonsense, own.path()).is_err());

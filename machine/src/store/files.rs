@@ -50,6 +50,10 @@ pub const HOST_KEY: &str = "ssh_host_ed25519_key";
 /// Its public half; what every connection is pinned to.
 pub const HOST_KEY_PUB: &str = "ssh_host_ed25519_key.pub";
 
+/// What the SSH server of a host that we did not make showed at the first contact, for drivers that cannot tell;
+/// what every connection is pinned to then.
+pub const PINNED_HOST_KEY: &str = "ssh_host_key.pinned.pub";
+
 /// Held by the machine's keeper as long as it lives: there are never two.
 pub const KEEPER_LOCK: &str = "keeper.lock";
 /// Unix socket on which the keeper answers our own commands, mode 0600.

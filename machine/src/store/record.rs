@@ -212,9 +212,10 @@ impl Record {
         let folder = store.join(files::MACHINES).join(self.name.as_str());
         let certificates = own.tls.files.clone().unwrap_or_else(|| CertificateFiles::in_store(store));
         let address = own.address.as_ref();
-        json!({
-            "ConfigVersion": CONFIG_VERSION,
-            "Driver": {
+        // docker-machine's plugins have their own, which docker-machine goes on with.
+        let plugins = own.instance.as_ref().and_then(|instance| instance.data.get("Driver"));
+        let driver = plugins.cloned().unwrap_or_else(|| {
+            json!({
                 "IPAddress": address.map_or("", |a| &a.ip),
                 "MachineName": self.name,
                 "SSHUser": address.map_or(guest_contract::paths::SSH_USER, |a| &a.ssh_user),
@@ -226,7 +227,11 @@ impl Record {
                 "SwarmDiscovery": "",
                 "CPU": own.request.cpus.unwrap_or(0),
                 "Memory": own.request.memory_mib.unwrap_or(0),
-            },
+            })
+        });
+        json!({
+            "ConfigVersion": CONFIG_VERSION,
+            "Driver": driver,
             "DriverName": self.driver,
             "HostOptions": {
                 "Driver": "",

@@ -5,6 +5,7 @@ mod contexts;
 mod create;
 mod docker_machine;
 mod env;
+mod external;
 mod full_disk;
 mod interrupted;
 mod killed;

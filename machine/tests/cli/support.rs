@@ -33,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) interrupt: watch::Sender<u32>,
     /// By which name `machine` is called.
     pub(crate) program: String,
+    /// Where drivers that are programs are looked for.
+    pub(crate) programs: Vec<PathBuf>,
 }
 
 /// What a command said and how it ended. The store's path reads `[STORE]`.
@@ -71,11 +73,28 @@ impl Host {
             variables: BTreeMap::from([("SHELL".to_owned(), "/bin/bash".to_owned())]),
             interrupt: watch::channel(0).0,
             program: "machine".to_owned(),
+            programs: Vec::new(),
         }
     }
 
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("store")
+    }
+
+    /// Puts a driver's program, which stands in the folder of `drivers`, into a folder of its own under `name`.
+    pub(crate) fn install(&mut self, program: &str, name: &str) {
+        let folder = self.folder.path().join("programs");
+        fs::create_dir_all(&folder).unwrap();
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../drivers").join(program);
+        std::os::unix::fs::symlink(program.canonicalize().unwrap(), folder.join(name)).unwrap();
+        self.programs = vec![folder];
+    }
+
+    /// A file beside the store.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
     }
 
     pub(crate) fn machine_folder(&self, name: &str) -> PathBuf {
@@ -106,7 +125,7 @@ impl Host {
                 executable: self.folder.path().join("bin/machine"),
                 working_folder: self.folder.path().to_owned(),
             },
-            drivers: Registry::of(vec![self.driver.clone()]),
+            drivers: Registry::of(vec![self.driver.clone()]).with_programs_in(self.programs.clone()),
             guests: Some(self.guests.clone()),
             interrupts: Interrupts::Counted(self.interrupt.subscribe()),
         };

@@ -3,7 +3,7 @@
 use crate::subject::{driver, spec};
 use machine_drivers::{
     Driver, DriverError, MachineSpec, Silent,
-    testing::{Subject, conformance},
+    conformance::{Subject, conformance},
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tempfile::TempDir;
@@ -98,7 +98,7 @@ async fn gc_takes_the_firewall_last() {
     };
     assert_eq!(gc([cloud.spec.machine_id.clone()].into(), true).await, []);
     cloud.driver.remove(&instance).await.unwrap();
-    let left: Vec<&str> = gc(BTreeSet::new(), true).await.iter().map(|left| left.kind).collect();
+    let left: Vec<String> = gc(BTreeSet::new(), true).await.iter().map(|left| left.kind.clone()).collect();
     assert_eq!(left, ["firewall"]);
     assert!(cloud.fake.world(|account| account.firewalls.is_empty()));
 }

@@ -3,7 +3,7 @@
 use driver_cloud::GenericDriver;
 use machine_drivers::{
     Driver, DriverError, EngineHome, Identity, InstanceState, MachineSpec, OptionValue, Silent,
-    testing::{Subject, conformance},
+    conformance::{Subject, conformance},
 };
 use std::{fs, net::TcpListener, path::Path, sync::Arc};
 use tempfile::TempDir;

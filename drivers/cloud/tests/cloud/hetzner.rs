@@ -3,7 +3,7 @@
 use crate::subject::{driver, patient, spec};
 use machine_drivers::{
     Driver, DriverError, InstanceState, MachineSpec, Silent,
-    testing::{Subject, conformance},
+    conformance::{Subject, conformance},
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
@@ -188,7 +188,7 @@ async fn gc_finds_what_belongs_to_no_machine_and_nothing_else() {
     let alive: BTreeSet<String> = [kept.spec.machine_id.clone()].into();
     let gc = |remove| kept.driver.leftovers(&kept.spec.options, &kept.spec.owner, &alive, remove);
     let found = gc(false).await.unwrap();
-    let kinds: Vec<&str> = found.iter().map(|left| left.kind).collect();
+    let kinds: Vec<String> = found.iter().map(|left| left.kind.clone()).collect();
     assert_eq!(kinds, ["VM", "SSH key"]);
     assert!(found.iter().all(|left| left.name.contains(&lost.spec.name)), "{found:?}");
     assert_eq!(fake.world(|project| project.servers.len()), 3, "looking removes nothing");

@@ -3,7 +3,7 @@
 use crate::subject::{driver, spec};
 use machine_drivers::{
     Driver, DriverError, MachineSpec, Silent,
-    testing::{Subject, conformance},
+    conformance::{Subject, conformance},
 };
 use std::sync::Arc;
 use tempfile::TempDir;

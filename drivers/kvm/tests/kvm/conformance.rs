@@ -2,7 +2,7 @@
 
 use crate::{fake_qemu, image};
 use driver_kvm::KvmDriver;
-use machine_drivers::testing::{Subject, conformance};
+use machine_drivers::conformance::{Subject, conformance};
 use std::{
     path::Path,
     sync::{

@@ -6,7 +6,7 @@ use crate::{
     error::CommandError,
 };
 use machine_drivers::{DriverOptions, Leftover};
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// Looks into the account of the driver `name`, and removes what is left over unless told otherwise.
 pub(super) async fn sweep(
@@ -15,7 +15,7 @@ pub(super) async fn sweep(
     arguments: &Gc,
     options: DriverOptions,
 ) -> Result<(), CommandError> {
-    let driver = Arc::clone(context.drivers.get(name)?);
+    let driver = context.drivers.get(name)?;
     let options = own_options(context, &*driver, options)?;
     let owner = context.store.id()?;
     let look = |remove: bool| {

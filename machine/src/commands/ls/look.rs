@@ -101,8 +101,9 @@ impl Known {
                 .unwrap_or_default(),
         };
         let is_ours = record.is_some_and(|record| record.own().is_some());
-        let is_remote = context.drivers.get(&driver).is_ok_and(|driver| !driver.capabilities().local);
-        Self { row, is_local: is_ours && !is_remote, answered: false }
+        let is_local =
+            is_ours && (context.drivers.is_local(&driver) || context.drivers.get(&driver).is_err());
+        Self { row, is_local, answered: false }
     }
 
     fn see(&mut self, context: &Context<'_>, name: &MachineName, seen: Observation, began: Instant) {

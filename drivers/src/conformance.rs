@@ -1,7 +1,16 @@
-//! Every rule that `driver.rs` states, run against any driver. A broken rule panics and names itself.
+//! Every rule that `driver.rs` states, run against any driver: a driver's own tests run [`conformance`], and
+//! `machine driver check` runs [`examine`] against any executable. A broken rule panics and names itself.
 
 use crate::{Driver, DriverError, Instance, InstanceState, MachineSpec, Silent};
-use std::{any::Any, collections::BTreeSet, fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    fmt, panic,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a healthy guest may take to obey [`Driver::stop`].
@@ -29,27 +38,90 @@ impl fmt::Debug for Subject {
     }
 }
 
+type Make<'a> = &'a (dyn Fn() -> Subject + Sync);
+type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The rules by name, in the order in which a new driver learns them.
+static RULES: &[(&str, fn(Make<'_>) -> Run)] = &[
+    ("describes itself", |make| Box::pin(describes_itself(make()))),
+    ("check changes nothing", |make| Box::pin(check_changes_nothing(make()))),
+    ("an impossible machine leaves nothing", |make| Box::pin(an_impossible_spec_leaves_nothing(make()))),
+    ("create makes, and starts only where it says so", |make| Box::pin(create_does_not_start(make()))),
+    ("create twice is create once", |make| Box::pin(create_twice_is_create_once(make()))),
+    ("start reaches running", |make| Box::pin(start_reaches_running(make()))),
+    ("start twice is start once", |make| Box::pin(start_twice_is_start_once(make()))),
+    ("concurrent starts make one VM", |make| Box::pin(concurrent_starts_make_one_vm(make()))),
+    ("stop powers off, and start brings it back", |make| {
+        Box::pin(stop_powers_off_and_start_brings_it_back(make()))
+    }),
+    ("kill powers off, and start brings it back", |make| {
+        Box::pin(kill_powers_off_and_start_brings_it_back(make()))
+    }),
+    ("remove takes everything", |make| Box::pin(remove_takes_everything(make(), false))),
+    ("remove takes everything while it runs", |make| Box::pin(remove_takes_everything(make(), true))),
+    ("an unknown instance is not found", |make| Box::pin(an_unknown_instance_is_not_found(make()))),
+    ("cancelled calls can be repeated", |make| Box::pin(cancelled_calls_can_be_repeated(make()))),
+    ("another process sees the same", |make| Box::pin(another_process_sees_the_same(make(), make()))),
+    ("machines are independent", |make| Box::pin(machines_are_independent(make(), make()))),
+];
+
 /// Runs the whole suite; `make` gives a fresh machine for every rule.
 ///
 /// # Panics
 /// When the driver breaks a rule.
-pub async fn conformance(make: impl Fn() -> Subject) {
-    describes_itself(make()).await;
-    check_changes_nothing(make()).await;
-    an_impossible_spec_leaves_nothing(make()).await;
-    create_does_not_start(make()).await;
-    create_twice_is_create_once(make()).await;
-    start_reaches_running(make()).await;
-    start_twice_is_start_once(make()).await;
-    concurrent_starts_make_one_vm(make()).await;
-    stop_powers_off_and_start_brings_it_back(make()).await;
-    kill_powers_off_and_start_brings_it_back(make()).await;
-    remove_takes_everything(make(), false).await;
-    remove_takes_everything(make(), true).await;
-    an_unknown_instance_is_not_found(make()).await;
-    cancelled_calls_can_be_repeated(make()).await;
-    another_process_sees_the_same(make(), make()).await;
-    machines_are_independent(make(), make()).await;
+pub async fn conformance(make: impl Fn() -> Subject + Sync) {
+    for (_, run) in RULES {
+        run(&make).await;
+    }
+}
+
+/// The same to the last rule, whatever is broken: `told` hears of each what it is called and what was wrong.
+/// What a rule left behind when it broke is removed as far as the driver finds it again. Silences panics of
+/// the whole process meanwhile.
+pub async fn examine(make: impl Fn() -> Subject + Sync, mut told: impl FnMut(&str, Result<(), String>)) {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    for (name, run) in RULES {
+        let made = Mutex::new(Vec::new());
+        let noting = || {
+            let subject = make();
+            let note = (
+                Arc::clone(&subject.driver),
+                subject.spec.directory.clone(),
+                subject.spec.machine_id.clone(),
+            );
+            made.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+            subject
+        };
+        let outcome = tokio::spawn(run(&noting)).await.map_err(|broken| match broken.try_into_panic() {
+            Ok(said) => text(&*said),
+            Err(error) => error.to_string(),
+        });
+        if outcome.is_err() {
+            for (driver, directory, id) in made.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                tidy(&*driver, &directory, &id).await;
+            }
+        }
+        told(name, outcome);
+    }
+    panic::set_hook(hook);
+}
+
+/// How many rules there are.
+pub fn rules() -> usize {
+    RULES.len()
+}
+
+/// A broken driver may not manage, which its broken rule has told already.
+async fn tidy(driver: &dyn Driver, directory: &Path, machine_id: &str) {
+    if let Ok(Some(instance)) = driver.recover(directory, machine_id).await {
+        _ = driver.remove(&instance).await;
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("It panicked").to_owned()
 }
 
 async fn describes_itself(s: Subject) {
