@@ -1,7 +1,6 @@
 //! Which host key a machine's SSH server must show, and which key of ours it is to accept.
 
 use super::{SshError, keys};
-use crate::store::files;
 use machine_drivers::SshKeys;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
 use std::{
