@@ -40,9 +40,10 @@ impl fmt::Debug for Subject {
 
 type Make<'a> = &'a (dyn Fn() -> Subject + Sync);
 type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Rule = fn(Make<'_>) -> Run;
 
 /// The rules by name, in the order in which a new driver learns them.
-static RULES: &[(&str, fn(Make<'_>) -> Run)] = &[
+static RULES: &[(&str, Rule)] = &[
     ("describes itself", |make| Box::pin(describes_itself(make()))),
     ("check changes nothing", |make| Box::pin(check_changes_nothing(make()))),
     ("an impossible machine leaves nothing", |make| Box::pin(an_impossible_spec_leaves_nothing(make()))),

@@ -91,6 +91,9 @@ pub enum Command {
     Config(Config),
     /// Create a machine
     Create(Box<Create>),
+    /// Try out a driver that is a program
+    #[command(subcommand)]
+    Driver(DriverCommand),
     /// Write a machine that is off to a file
     Export(Export),
     /// Remove what interrupted commands left, here and in a cloud account
@@ -289,6 +292,24 @@ pub struct Logs {
     /// Go on with what is said from now on, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// `driver`
+#[derive(Clone, Debug, Subcommand)]
+pub enum DriverCommand {
+    /// Make, start, stop, kill and remove machines with it, and tell of each rule whether it was kept
+    Check(DriverCheck),
+}
+
+/// `driver check`
+#[derive(Clone, Debug, Args)]
+pub struct DriverCheck {
+    /// File machine-driver-NAME or docker-machine-driver-NAME
+    #[arg(value_name = "PROGRAM")]
+    pub program: PathBuf,
+    /// The driver's own options, as create takes them
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub options: Vec<String>,
 }
 
 /// `export`

@@ -5,6 +5,7 @@ mod active;
 mod completion;
 mod config;
 mod create;
+mod driver;
 mod env;
 mod gc;
 mod inspect;
@@ -66,6 +67,7 @@ pub(crate) async fn run(context: &Context<'_>, parsed: Parsed) -> Result<(), Com
         Command::Create(arguments) => {
             create::run(context, *arguments, parsed.cli.tls, parsed.driver_options).await
         }
+        Command::Driver(command) => driver::run(context, &command).await,
         Command::Env(arguments) => env::run(context, &arguments).await,
         Command::Gc(arguments) => gc::run(context, &arguments, parsed.driver_options).await,
         Command::Export(arguments) => transfer::export(context, &arguments).await,

@@ -8,7 +8,7 @@ use machine_drivers::{
 };
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -56,6 +56,19 @@ pub enum Unavailable {
     /// There is one, and it does not work.
     #[error(transparent)]
     Broken(#[from] DriverError),
+}
+
+/// Makes the driver that the file at `path` is, each with a process of its own; `None` when the file is not
+/// called as one, or cannot be run.
+pub fn of_program(path: &Path) -> Option<impl Fn() -> Arc<dyn Program>> {
+    let (folder, called) = (path.parent()?, path.file_name()?.to_str()?);
+    let path = external::find(called, &[folder.to_owned()])?;
+    let kind = [EXTERNAL, PLUGIN]
+        .into_iter()
+        .find_map(|(prefix, driver)| Some((driver, called.strip_prefix(prefix)?)));
+    let (driver, name) = kind.filter(|(_, name)| external::is_driver_name(name))?;
+    let name = name.to_owned();
+    Some(move || driver(&name, path.clone()))
 }
 
 impl Registry {

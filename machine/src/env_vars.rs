@@ -43,6 +43,8 @@ pub const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
 pub const CONFIG: &str = "MACHINE_CONFIG";
 /// The folder of configuration. Default: `~/.config`.
 pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where what is needed for a moment is. Default: `/tmp`.
+pub const TMPDIR: &str = "TMPDIR";
 /// Where programs are.
 pub const PATH: &str = "PATH";
 /// The user's home folder.

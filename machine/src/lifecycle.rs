@@ -14,6 +14,7 @@
 //! knows. Whoever changes a machine holds its lock. A `Creating` or `Removing` machine that nobody has
 //! locked was left by a killed command.
 
+mod adopted;
 mod certificates;
 mod create;
 mod guests;
@@ -222,4 +223,5 @@ pub(crate) fn foreign(name: &MachineName, driver: &str) -> CommandError {
         format!("Machine \"{name}\" was made by docker-machine with driver \"{driver}\""),
     )
     .hinted(format!("Only \"machine ls\", \"machine inspect\" and \"machine rm -f {name}\" apply to it"))
+    .hinted(format!("With its plugin docker-machine-driver-{driver} in PATH, it can be started and stopped"))
 }

@@ -12,7 +12,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
     value_parser,
 };
-use machine_drivers::{DriverOptions, OptionKind, OptionSpec, OptionValue};
+use machine_drivers::{Driver, DriverOptions, OptionKind, OptionSpec, OptionValue};
 use std::{collections::BTreeSet, ffi::OsString};
 
 /// A command line that was understood.
@@ -122,6 +122,31 @@ fn named_driver<'a>(arguments: &'a [OsString], environment: &'a Environment) -> 
         }
     }
     named.or_else(|| environment.get(env_vars::DRIVER)).unwrap_or(drivers::DEFAULT)
+}
+
+/// A driver's own options in `words`, and in the environment.
+pub(crate) fn of_driver(
+    driver: &dyn Driver,
+    words: &[String],
+    environment: &Environment,
+) -> Result<DriverOptions, CommandError> {
+    let command = clap::Command::new("options").no_binary_name(true).disable_help_flag(true);
+    let matches = command.args(driver.options().iter().map(argument)).try_get_matches_from(words);
+    let told = |unparsed| match unparsed {
+        Unparsed::Error(error) => error,
+        Unparsed::Told(text) | Unparsed::Wrong(text) => {
+            let text = text.lines().next().unwrap_or_default().trim_start_matches("Error: ").to_owned();
+            CommandError::new(error::ErrorKind::Usage, text)
+        }
+    };
+    let matches = matches.map_err(|error| told(unparsed(&error)))?;
+    let mut options = DriverOptions::new();
+    for spec in driver.options() {
+        if let Some(value) = value(spec, &matches, environment).map_err(told)? {
+            options.insert(spec.name.to_owned(), value);
+        }
+    }
+    Ok(options)
 }
 
 /// The whole command line, with the drivers' options; the help shows those of the driver `shown`, or, for

@@ -168,7 +168,7 @@ async fn pin(plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<(), SshErro
             Err(error @ SshError::Keys(_)) => return Err(error),
             Err(error) if Instant::now() > deadline => return Err(error),
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "SSH does not answer yet")
+                tracing::debug!(error = &error as &dyn std::error::Error, "SSH does not answer yet");
             }
         }
         sleep(RETRY).await;

@@ -58,6 +58,9 @@ impl Lifecycle<'_> {
             }
         };
         let seen = Observation { record: Some(record.clone()), ..seen };
+        if let Some(machine) = self.adopted(&record) {
+            return self.observe_adopted(&machine, seen, limit).await;
+        }
         if let Some(endpoint) = record.foreign().and_then(store::foreign::endpoint) {
             return observe_foreign(endpoint, seen, limit).await;
         }

@@ -35,13 +35,19 @@ impl Lifecycle<'_> {
     /// Does it. Doing it to a machine that is in that state already is no error.
     pub async fn power(&self, name: &MachineName, power: Power) -> Result<(), CommandError> {
         let lock = self.lock(name).await?;
-        let mut whole = self.whole_locked(name, &lock)?;
         let (doing, failed) = match power {
             Power::Start => ("Starting", "start"),
             Power::Stop => ("Stopping", "stop"),
             Power::Restart => ("Restarting", "restart"),
             Power::Kill => ("Killing", "kill"),
         };
+        let failed = |error: CommandError| error.within(format!("Could not {failed} machine \"{name}\""));
+        let record = self.store.load(name)?;
+        if let Some(machine) = self.adopted(&record) {
+            self.ui.status(&format!("{doing} \"{name}\"..."));
+            return self.power_adopted(record, &machine, power, &lock).await.map_err(failed);
+        }
+        let mut whole = self.whole_locked(name, &lock)?;
         self.ui.status(&format!("{doing} \"{name}\"..."));
         let outcome = match power {
             Power::Start => self.start(&mut whole).await,
@@ -49,7 +55,7 @@ impl Lifecycle<'_> {
             Power::Restart => self.restart(&mut whole).await,
             Power::Kill => self.kill(&whole).await,
         };
-        outcome.map_err(|error| error.within(format!("Could not {failed} machine \"{name}\"")))
+        outcome.map_err(failed)
     }
 
     async fn start(&self, whole: &mut Whole) -> Result<(), CommandError> {

@@ -72,6 +72,9 @@ impl Lifecycle<'_> {
     }
 
     async fn remove_instance(&self, record: &mut Record) -> Result<(), CommandError> {
+        if let Some(machine) = self.adopted(record) {
+            return Ok(machine.driver.remove(&machine.instance).await?);
+        }
         let driver = self.driver_of(record)?;
         let name = record.name.clone();
         let Some(own) = record.own_mut() else { return Ok(()) };

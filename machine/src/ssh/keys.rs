@@ -14,6 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How keys in OpenSSH's own format begin.
+const OPENSSH: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+
 /// Keys cannot be made, read or understood.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -26,6 +29,13 @@ pub enum KeyError {
         path: PathBuf,
         #[source]
         source: ssh_key::Error,
+    },
+    /// A key file is neither in OpenSSH's format nor in another one that is known.
+    #[error("{} is no private key", .path.display())]
+    Pem {
+        path: PathBuf,
+        #[source]
+        source: russh::keys::Error,
     },
     /// A private key needs a passphrase.
     #[error("{} has a passphrase, which nobody is there to type later", .path.display())]
@@ -109,9 +119,17 @@ pub(super) fn host_key(directory: &Path) -> Result<PublicKey, KeyError> {
     Ok(read_public(&directory.join(files::HOST_KEY_PUB))?.0)
 }
 
-/// A private key of the user's at `path`, of any algorithm.
+/// A private key of the user's at `path`, of any algorithm, in OpenSSH's format or in PEM.
 pub(super) fn foreign_key(path: &Path) -> Result<PrivateKey, KeyError> {
-    let (key, _) = read_private(path)?;
+    let text = read(path)?;
+    if !text.contains(OPENSSH) {
+        // docker-machine's plugins write them so.
+        return russh::keys::decode_secret_key(&text, None).map_err(|source| match source {
+            russh::keys::Error::KeyIsEncrypted => KeyError::Encrypted { path: path.to_owned() },
+            source => KeyError::Pem { path: path.to_owned(), source },
+        });
+    }
+    let key = PrivateKey::from_openssh(&text).map_err(|source| format_error(path, source))?;
     if key.is_encrypted() { Err(KeyError::Encrypted { path: path.to_owned() }) } else { Ok(key) }
 }
 
@@ -126,22 +144,15 @@ pub(super) fn read_pinned(directory: &Path) -> Result<Option<PublicKey>, KeyErro
     match fs::read_to_string(&path) {
         Ok(line) => pinned_key(&line).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(KeyError::File { action: "read", path, source }),
+        Err(error) => Err(FileError::new("read", &path, error).into()),
     }
 }
 
 /// Pins it, for good: whole or not at all.
 pub(super) fn pin(directory: &Path, key: &PublicKey) -> Result<(), KeyError> {
-    let path = directory.join(files::PINNED_HOST_KEY);
-    let partial = directory.join(format!("{}{}", files::PARTIAL_PREFIX, files::PINNED_HOST_KEY));
-    let line = key.to_openssh().map_err(|source| KeyError::Format { path: path.clone(), source })?;
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&partial, &path)
-    };
-    write().map_err(|source| KeyError::File { action: "write", path: path.clone(), source })
+    let line =
+        key.to_openssh().map_err(|source| format_error(&directory.join(files::PINNED_HOST_KEY), source))?;
+    write_atomically(directory, files::PINNED_HOST_KEY, line.as_bytes(), 0o600)
 }
 
 fn new_key(comment: &str, path: &Path) -> Result<PrivateKey, KeyError> {
@@ -193,6 +204,19 @@ fn write_atomically(directory: &Path, name: &str, content: &[u8], mode: u32) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As docker-machine's plugins write them; what `ssh-keygen -l` says of this one is known.
+    #[test]
+    fn a_key_in_pem_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("id_rsa");
+        fs::write(&path, include_str!("test_key.pem")).unwrap();
+        let key = foreign_key(&path).unwrap();
+        let fingerprint = key.public_key().fingerprint(ssh_key::HashAlg::Sha256).to_string();
+        assert_eq!(fingerprint, "SHA256:q7chtDb8fWKF8PYnFp/syXq6Y95xzxRbQh2v1uCNHGQ");
+        fs::write(&path, "no key").unwrap();
+        assert!(foreign_key(&path).is_err());
+    }
 
     #[test]
     fn keys_are_made_once_and_are_private() {
