@@ -4,11 +4,15 @@
 use crate::{Driver, DriverError, Instance, InstanceState, MachineSpec, Silent};
 use std::{
     any::Any,
+    cell::Cell,
     collections::BTreeSet,
-    fmt, panic,
+    fmt,
+    future::poll_fn,
+    panic::{self, AssertUnwindSafe},
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -77,11 +81,14 @@ pub async fn conformance(make: impl Fn() -> Subject + Sync) {
 }
 
 /// The same to the last rule, whatever is broken: `told` hears of each what it is called and what was wrong.
-/// What a rule left behind when it broke is removed as far as the driver finds it again. Silences panics of
-/// the whole process meanwhile.
+/// What a rule left behind when it broke is removed as far as the driver finds it again.
 pub async fn examine(make: impl Fn() -> Subject + Sync, mut told: impl FnMut(&str, Result<(), String>)) {
     let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
+    panic::set_hook(Box::new(move |panic| {
+        if !EXAMINING.get() {
+            hook(panic);
+        }
+    }));
     for (name, run) in RULES {
         let made = Mutex::new(Vec::new());
         let noting = || {
@@ -94,10 +101,7 @@ pub async fn examine(make: impl Fn() -> Subject + Sync, mut told: impl FnMut(&st
             made.lock().unwrap_or_else(PoisonError::into_inner).push(note);
             subject
         };
-        let outcome = tokio::spawn(run(&noting)).await.map_err(|broken| match broken.try_into_panic() {
-            Ok(said) => text(&*said),
-            Err(error) => error.to_string(),
-        });
+        let outcome = caught(run(&noting)).await;
         if outcome.is_err() {
             for (driver, directory, id) in made.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 tidy(&*driver, &directory, &id).await;
@@ -105,7 +109,25 @@ pub async fn examine(make: impl Fn() -> Subject + Sync, mut told: impl FnMut(&st
         }
         told(name, outcome);
     }
-    panic::set_hook(hook);
+}
+
+thread_local! {
+    /// A rule is at work on this thread: a panic of its is told by us.
+    static EXAMINING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a rule; what it panicked with, where it did.
+async fn caught(mut run: Run) -> Result<(), String> {
+    poll_fn(|context| {
+        EXAMINING.set(true);
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)));
+        EXAMINING.set(false);
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(text(&*panic))),
+        }
+    })
+    .await
 }
 
 /// How many rules there are.

@@ -95,12 +95,12 @@ impl PluginDriver {
         argument: Argument<'_>,
         limit: Duration,
     ) -> Result<Value, DriverError> {
-        plugin.call(method, argument, (&self.limits, limit), &Silent).await
+        plugin.call(method, argument, (&self.limits, limit), None).await
     }
 
     async fn do_it(&self, plugin: &Plugin, method: &str, progress: &dyn Progress) -> Result<(), DriverError> {
         let limit = if method == "Create" { self.limits.create } else { self.limits.act };
-        plugin.call(method, Argument::Nothing, (&self.limits, limit), progress).await.map(drop)
+        plugin.call(method, Argument::Nothing, (&self.limits, limit), Some(progress)).await.map(drop)
     }
 
     async fn text(&self, plugin: &Plugin, method: &str) -> Result<String, DriverError> {

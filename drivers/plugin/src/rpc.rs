@@ -4,7 +4,7 @@
 
 use crate::gob::{Decoder, Encoder, FlagValue, GobError, Value};
 use machine_drivers::{
-    DriverError, Progress,
+    DriverError, Progress, Silent,
     external::{Calls, Child, Limits, Lines, readable},
 };
 use std::{
@@ -106,17 +106,20 @@ impl Plugin {
         self.link.calls.wrong(why)
     }
 
-    /// One call. An error of the plugin's is its own words.
+    /// One call; `progress` hears what the plugin prints. An error of the plugin's is its own words.
     pub(crate) async fn call(
         &self,
         method: &str,
         argument: Argument<'_>,
         (limits, limit): (&Limits, Duration),
-        progress: &dyn Progress,
+        progress: Option<&dyn Progress>,
     ) -> Result<Value, DriverError> {
         let service = self.ready(limits.hello).await?;
         let mut call = self.link.open(service, method, &argument)?;
-        let answer = call.answered(method, limit, progress).await?;
+        if progress.is_some() {
+            call.hear_lines();
+        }
+        let answer = call.answered(method, limit, progress.unwrap_or(&Silent)).await?;
         answer.map_err(|words| DriverError::Provider { what: readable(&words) })
     }
 
@@ -211,7 +214,7 @@ fn connected(link: &Arc<Link>, stdout: ChildStdout) -> Result<BufReader<TcpStrea
             tracing::debug!("{line}");
             let Some(link) = hearing.upgrade() else { return };
             if !line.is_empty() {
-                link.calls.step(None, &line);
+                link.calls.line(&line);
             }
         }
     });

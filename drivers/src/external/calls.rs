@@ -18,6 +18,9 @@ use tokio::{
     time::timeout,
 };
 
+/// How many lines are kept for a call that hears them.
+const UNHEARD: usize = 64;
+
 /// How long a driver's process may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -66,6 +69,9 @@ struct State<A> {
     next: u64,
     waiting: BTreeMap<u64, mpsc::UnboundedSender<Event<A>>>,
     owed: BTreeSet<u64>,
+    /// Which call hears what the program says besides, and what nobody has heard yet.
+    hearer: Option<u64>,
+    unheard: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -96,6 +102,8 @@ impl<A> Calls<A> {
             next: first,
             waiting: BTreeMap::new(),
             owed: BTreeSet::new(),
+            hearer: None,
+            unheard: Vec::new(),
         };
         Self { program, state: Mutex::new(state), owed: watch::channel(0).0, cancel }
     }
@@ -211,13 +219,21 @@ impl<A> Calls<A> {
         })
     }
 
-    /// A step of a call, or of all that are open.
-    pub fn step(&self, call: Option<u64>, text: &str) {
-        let state = self.state();
-        let wanted = state.waiting.iter().filter(|(id, _)| call.is_none_or(|call| call == **id));
-        for (_, waiting) in wanted {
+    /// A step of a call.
+    pub fn step(&self, call: u64, text: &str) {
+        if let Some(waiting) = self.state().waiting.get(&call) {
             // Its caller may just be going.
             _ = waiting.send(Event::Step(text.to_owned()));
+        }
+    }
+
+    /// A step of which the program does not say whose it is; the next call that hears such has it.
+    pub fn line(&self, text: &str) {
+        let mut state = self.state();
+        match state.hearer.and_then(|id| state.waiting.get(&id)) {
+            Some(waiting) => _ = waiting.send(Event::Step(text.to_owned())),
+            None if state.unheard.len() < UNHEARD => state.unheard.push(text.to_owned()),
+            None => {}
         }
     }
 
@@ -246,6 +262,16 @@ impl<A> State<A> {
 }
 
 impl<A> Call<'_, A> {
+    /// From now on it is this call that hears [`Calls::line`]s, those that nobody has heard first.
+    pub fn hear_lines(&self) {
+        let mut state = self.calls.state();
+        state.hearer = Some(self.id);
+        let unheard = std::mem::take(&mut state.unheard);
+        if let Some(waiting) = state.waiting.get(&self.id) {
+            unheard.into_iter().for_each(|line| _ = waiting.send(Event::Step(line)));
+        }
+    }
+
     /// Its answer, or what came instead of it within `limit`.
     pub async fn answered(
         &mut self,

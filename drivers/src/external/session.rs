@@ -195,7 +195,7 @@ impl Reader {
     fn step(&self, params: Value) -> Result<(), String> {
         let step: wire::Step = serde_json::from_value(params)
             .map_err(|error| format!("told of progress in a way that is not understood: {error}"))?;
-        self.calls.step(Some(step.call), &readable(&step.text));
+        self.calls.step(step.call, &readable(&step.text));
         Ok(())
     }
 

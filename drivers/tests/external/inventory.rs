@@ -7,13 +7,7 @@ use machine_drivers::{
     external::ExternalDriver,
 };
 use serde_json::json;
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 struct Pool {
@@ -54,7 +48,7 @@ impl Pool {
 
 fn driver() -> ExternalDriver {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/machine-driver-inventory");
-    ExternalDriver::new("inventory", PathBuf::from(program))
+    ExternalDriver::new("inventory", program)
 }
 
 #[tokio::test]

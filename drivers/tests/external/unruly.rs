@@ -90,15 +90,9 @@ async fn a_program_that_cannot_be_started_is_named() {
 async fn an_answer_that_comes_twice_costs_the_next_call_nothing_or_a_sentence() {
     let unruly = Unruly::new("twice");
     assert_eq!(unruly.state().await.unwrap(), InstanceState::Running);
-    loop {
-        match unruly.state().await {
-            // The second answer to the call before was read while this one waited.
-            Err(error) => {
-                assert!(error.to_string().ends_with("it answered call 1 twice"), "{error}");
-                break;
-            }
-            Ok(_) => break,
-        }
+    // The second answer to the call before may be read while this one waits.
+    if let Err(error) = unruly.state().await {
+        assert!(error.to_string().ends_with("it answered call 1 twice"), "{error}");
     }
     assert_eq!(unruly.state().await.unwrap_or(InstanceState::Running), InstanceState::Running);
 }

@@ -190,10 +190,7 @@ fn docker_machines_plugins_drive_new_machines_and_old_ones() {
     assert_eq!(created.code, 0, "{created:?}");
     let told = "(dev) This driver's plugin cannot tell the machine's SSH host key: the one that is shown at the first \
                 contact is pinned (or pass --toy-ssh-host-key)\n";
-    assert!(
-        created.stderr.contains(told) && created.stderr.contains("(dev) Creating SSH key...\n"),
-        "{created:?}"
-    );
+    assert!(created.stderr.contains(told), "{created:?}");
     let state = record(&host)["Driver"].clone();
     assert_eq!((&state["Region"], &state["IPAddress"]), (&json!("ams"), &json!("10.9.8.7")));
     assert_eq!(state["StorePath"], json!(host.store()));

@@ -67,7 +67,15 @@ async fn its_state_is_what_docker_machine_stores() {
     spec.options.extend([("toy-tag".to_owned(), tags), ("toy-fast".to_owned(), OptionValue::Flag)]);
     assert!(driver.check(&spec).await.unwrap()[0].contains("pass --toy-ssh-host-key"));
     let instance = driver.create(&spec, &heard).await.unwrap();
-    let said = heard.0.lock().unwrap().join("\n");
+    // What it prints comes another way than its answers.
+    let said = loop {
+        let said = heard.0.lock().unwrap().join("\n");
+        if said.lines().count() >= 2 {
+            break said;
+        }
+        driver.stop(&instance, GRACE).await.unwrap();
+        driver.start(&instance, &heard).await.unwrap();
+    };
     assert!(said.starts_with("Creating SSH key...\nCreated [31mvm-dev-"), "{said}");
 
     let state = &instance.data["Driver"];
