@@ -5,7 +5,7 @@ mod faults;
 use crate::subject::{driver, spec};
 use machine_drivers::{
     Driver, DriverError, InstanceState, MachineSpec, Silent,
-    testing::{Subject, conformance},
+    conformance::{Subject, conformance},
 };
 use std::{
     collections::BTreeSet,
@@ -252,7 +252,7 @@ async fn gc_finds_what_belongs_to_no_machine_and_nothing_else() {
     let alive: BTreeSet<String> = [kept.spec.machine_id.clone()].into();
     let gc = |remove| kept.driver.leftovers(&kept.spec.options, &kept.spec.owner, &alive, remove);
     let found = gc(false).await.unwrap();
-    assert_eq!(found.iter().map(|left| left.kind).collect::<Vec<_>>(), ["VM", "key pair"]);
+    assert_eq!(found.iter().map(|left| left.kind.as_str()).collect::<Vec<_>>(), ["VM", "key pair"]);
     assert!(found.iter().all(|left| left.name.contains(&lost.spec.name)), "{found:?}");
     gc(true).await.unwrap();
     assert_eq!(gc(false).await.unwrap(), []);
