@@ -28,6 +28,7 @@ cat >"$out/after" <<'END'
 cd "$1"
 rm -f etc/ssh/ssh_host_*
 : >etc/machine-id
+echo 'nameserver 10.0.2.3' >etc/resolv.conf
 echo 'LABEL=root / ext4 rw,noatime 0 0' >etc/fstab
 printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' >etc/systemd/network/80-dhcp.network
 # Round trips are counted in sshd's log.

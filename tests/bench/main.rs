@@ -7,6 +7,7 @@ mod guest;
 mod images;
 mod native;
 mod native_peer;
+mod provision;
 mod sample;
 mod tunnel;
 mod vm_peer;
@@ -27,7 +28,12 @@ fn main() -> Result<()> {
             "native" => native::bench()?,
             "images" => images::bench()?,
             "build" => build::bench()?,
-            other => bail!("There is no section {other}; there are guest, tunnel, native, images and build"),
+            "provision" => provision::bench()?,
+            other => {
+                bail!(
+                    "There is no section {other}; there are guest, tunnel, native, images, build and provision"
+                )
+            }
         }
     }
     Ok(())

@@ -18,9 +18,9 @@ const MOST_ROUND_TRIPS: usize = 7;
 #[test]
 fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
     let network = Arc::new(Network::new()?);
-    let vms = Box::new(DebianVms::in_network(Arc::clone(&network))?);
+    let vms = Box::new(DebianVms::new(Some(Arc::clone(&network)))?);
     let cloud = Fake::listening(network.listen("127.0.0.1:0")?, Account::on(vms), "", Some(&SPECIFICATION));
-    let host = Host::in_network(network)?;
+    let host = Host::in_network(Arc::clone(&network))?;
     let url = cloud.url("");
     let account = ["--digitalocean-access-token", TOKEN, "--digitalocean-endpoint", &url];
 
@@ -40,9 +40,10 @@ fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
     let first = boot(&host)?;
     // It hangs up before it can say how it went.
     host.machine(&["ssh", "ci-1", "systemctl --no-block reboot"])?;
-    eventually("the VM is back after it rebooted by itself", || {
-        Ok(boot(&host).is_ok_and(|now| now != first))
-    })?;
+    let address = format!("{}:22", host.machine(&["ip", "ci-1"])?.ok()?);
+    eventually("the VM goes down by itself", || Ok(!network.speaks(&address)?))?;
+    eventually("it is back", || network.speaks(&address))?;
+    eventually("and its engine, too", || Ok(boot(&host).is_ok_and(|now| now != first)))?;
     let second = boot(&host)?;
 
     host.machine(&["stop", "ci-1"])?.ok()?;

@@ -2,7 +2,7 @@
 
 use crate::{
     Network, artifacts,
-    run::{Run, command, run, run_with_input},
+    run::{DEADLINE, Run, command, run, run_with_input, run_within},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -10,31 +10,36 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 use tempfile::TempDir;
+
+/// A Debian host boots in a minute, and on a busy computer in several.
+const HOST_LIMIT: Duration = Duration::from_secs(600);
 
 /// One user's computer: `machine` with an empty store, and `docker`.
 #[derive(Debug)]
 pub struct Host {
     store: TempDir,
     network: Option<Arc<Network>>,
+    limit: Duration,
 }
 
 impl Host {
     /// An empty store.
     pub fn new() -> Result<Self> {
-        Self::with_network(None)
+        Self::with_network(None, DEADLINE)
     }
 
-    /// The same of a user whose network is that one.
+    /// The same of a user whose network is that one, and whose machines are Debian hosts, which take their time.
     pub fn in_network(network: Arc<Network>) -> Result<Self> {
-        Self::with_network(Some(network))
+        Self::with_network(Some(network), HOST_LIMIT)
     }
 
-    fn with_network(network: Option<Arc<Network>>) -> Result<Self> {
+    fn with_network(network: Option<Arc<Network>>, limit: Duration) -> Result<Self> {
         let store = TempDir::with_prefix("m-")?;
         fs::create_dir(store.path().join("home"))?;
-        Ok(Self { store, network })
+        Ok(Self { store, network, limit })
     }
 
     /// Where the machines are.
@@ -68,7 +73,7 @@ impl Host {
 
     /// `machine ARGS…`.
     pub fn machine(&self, args: &[&str]) -> Result<Run> {
-        run(&mut self.machine_command(args)?)
+        run_within(&mut self.machine_command(args)?, self.limit)
     }
 
     /// Creates and starts a machine.

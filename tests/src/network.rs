@@ -10,6 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 /// An address that is not the loopback's: what only local registries may is not allowed here.
@@ -69,6 +70,16 @@ impl Network {
     /// Whether anybody listens there.
     pub fn answers(&self, address: &str) -> Result<bool> {
         Ok(self.connect(address).is_ok())
+    }
+
+    /// Whether a server speaks there: one that only accepts may be a forwarder without anybody behind it.
+    pub fn speaks(&self, address: &str) -> Result<bool> {
+        let address = address.to_owned();
+        self.inside(move || {
+            let Ok(mut server) = TcpStream::connect(address) else { return Ok(false) };
+            server.set_read_timeout(Some(Duration::from_secs(2)))?;
+            Ok(server.read_exact(&mut [0]).is_ok())
+        })
     }
 
     /// The namespace is the thread's; a socket made there keeps it.

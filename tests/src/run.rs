@@ -68,8 +68,17 @@ pub fn run(command: &mut Command) -> Result<Run> {
     run_with_input(command, &[])
 }
 
+/// The same, at most for `limit`.
+pub fn run_within(command: &mut Command, limit: Duration) -> Result<Run> {
+    run_to_its_end(command, &[], limit)
+}
+
 /// The same with `input` on stdin.
 pub fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Run> {
+    run_to_its_end(command, input, DEADLINE)
+}
+
+fn run_to_its_end(command: &mut Command, input: &[u8], limit: Duration) -> Result<Run> {
     if !input.is_empty() {
         command.stdin(Stdio::piped());
     }
@@ -87,7 +96,7 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Run> {
     }
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
-    let status = wait(&mut child, &what, DEADLINE)?;
+    let status = wait(&mut child, &what, limit)?;
     // A background process may keep the pipes open (a keeper would be a bug): do not hang on it.
     let text = |receiver: mpsc::Receiver<Vec<u8>>| {
         receiver

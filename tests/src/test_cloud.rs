@@ -18,6 +18,7 @@ mod fleet;
 pub mod hetzner;
 mod hypervisor;
 pub mod linode;
+mod lone_vm;
 mod query_model;
 mod schema;
 
@@ -25,6 +26,7 @@ pub use debian::DebianVms;
 pub use fake::{Answer, Asked, Fake, Fault, World, pairs};
 pub use fleet::{Fleet, Phase, Power, Progress, Refusal, Server};
 pub use hypervisor::{Hypervisor, Imaginary, Order};
+pub use lone_vm::LoneVm;
 pub use schema::Specification;
 
 /// The token that every provider of the test cloud accepts.

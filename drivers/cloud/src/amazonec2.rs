@@ -300,14 +300,14 @@ impl Provider for Ec2 {
         }
     }
 
-    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+    async fn power(&self, id: &str, power: Power) -> Result<Option<String>, CloudError> {
         let stop = Query::new("StopInstances").with("InstanceId.1", id);
         let query = match power {
             Power::On => Query::new("StartInstances").with("InstanceId.1", id),
             Power::Shutdown => stop,
             Power::Off => stop.with("Force", &true).with("SkipOsShutdown", &true),
         };
-        self.run(&query).await
+        self.run(&query).await.map(|()| None)
     }
 
     async fn delete(&self, id: &str) -> Result<(), CloudError> {

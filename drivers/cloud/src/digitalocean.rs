@@ -145,7 +145,7 @@ impl Provider for DigitalOcean {
         Ok(found.map(|answer| vm(answer.droplet)))
     }
 
-    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+    async fn power(&self, id: &str, power: Power) -> Result<Option<String>, CloudError> {
         let action = match power {
             Power::On => "power_on",
             Power::Shutdown => "shutdown",
@@ -154,13 +154,13 @@ impl Provider for DigitalOcean {
         let call = self.api.post(&format!("/v2/droplets/{id}/actions")).json(&json!({ "type": action }));
         // Being asked twice for the same state changes nothing.
         let begun: wire::Begun = call.repeatable().fetch().await?;
-        if begun.action.status == "errored" {
-            return Err(CloudError::Action {
-                what: action.to_owned(),
-                message: "the action errored".to_owned(),
-            });
-        }
-        Ok(())
+        begun.action.is_under_way()?;
+        Ok(Some(begun.action.id.to_string()))
+    }
+
+    async fn is_under_way(&self, action: &str) -> Result<bool, CloudError> {
+        let begun: wire::Begun = self.api.get(&format!("/v2/actions/{action}")).fetch().await?;
+        begun.action.is_under_way()
     }
 
     async fn delete(&self, id: &str) -> Result<(), CloudError> {

@@ -19,7 +19,7 @@ use order::Order;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use wire::{Action, Created, Firewall, Server, SshKey};
+use wire::{Created, Firewall, Server, SshKey};
 
 const ID_LABEL: &str = "machine-id";
 const OWNER_LABEL: &str = "machine-owner";
@@ -149,7 +149,7 @@ impl Provider for Hetzner {
         Ok(found.map(|answer| vm(answer.server)))
     }
 
-    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+    async fn power(&self, id: &str, power: Power) -> Result<Option<String>, CloudError> {
         let action = match power {
             Power::On => "poweron",
             Power::Shutdown => "shutdown",
@@ -158,12 +158,13 @@ impl Provider for Hetzner {
         // Being asked twice for the same state changes nothing.
         let begun: wire::Begun =
             self.api.post(&format!("/servers/{id}/actions/{action}")).repeatable().fetch().await?;
-        match begun.action {
-            Action { status, error: Some(error), command, .. } if status == "error" => {
-                Err(CloudError::Action { what: command, message: error.message })
-            }
-            _ => Ok(()),
-        }
+        begun.action.is_under_way()?;
+        Ok(Some(begun.action.id.to_string()))
+    }
+
+    async fn is_under_way(&self, action: &str) -> Result<bool, CloudError> {
+        let begun: wire::Begun = self.api.get(&format!("/actions/{action}")).fetch().await?;
+        begun.action.is_under_way()
     }
 
     async fn delete(&self, id: &str) -> Result<(), CloudError> {

@@ -7,11 +7,15 @@
 //! | 429, or a refusal the provider calls passing (`locked`, `busy`) | always: nothing was done |
 //! | 500, 502, 503, 504, no answer | only calls that may be made twice |
 //! | anything else | never |
+//!
+//! A call that may not be repeated is not broken off either: see `orders.rs`.
 
 mod error;
+mod orders;
 mod wait;
 
 pub(crate) use error::{CloudError, Refusal};
+pub(crate) use orders::settled;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde::{Serialize, de::DeserializeOwned};
@@ -185,7 +189,9 @@ impl Call {
         let mut request = request.map_err(no_answer)?;
         self.dialect.authorize(&mut request).map_err(plain)?;
         let started = Instant::now();
-        let response = client.execute(request).await.map_err(no_answer)?;
+        let answer = client.execute(request);
+        let answer = if self.repeatable { answer.await } else { orders::to_the_end(answer).await };
+        let response = answer.map_err(no_answer)?;
         let status = response.status();
         tracing::debug!(call = %self.what, status = status.as_u16(), took = ?started.elapsed(), "answered");
         let headers = response.headers().clone();

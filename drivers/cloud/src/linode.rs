@@ -137,11 +137,11 @@ impl Provider for Linode {
         Ok(found.and_then(vm))
     }
 
-    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError> {
+    async fn power(&self, id: &str, power: Power) -> Result<Option<String>, CloudError> {
         let action = if power == Power::On { "boot" } else { "shutdown" };
         // Being asked twice for the same state changes nothing.
         let call = self.api.post(&format!("/linode/instances/{id}/{action}")).json(&json!({}));
-        call.repeatable().send().await.map(drop)
+        call.repeatable().send().await.map(|_| None)
     }
 
     async fn delete(&self, id: &str) -> Result<(), CloudError> {

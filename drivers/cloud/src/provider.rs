@@ -51,8 +51,14 @@ pub(crate) trait Provider: Debug + Sized + Send + Sync + 'static {
     /// One VM; `None` when it does not exist any more.
     async fn get(&self, id: &str) -> Result<Option<Vm>, CloudError>;
 
-    /// Asks for power; returns when that has been accepted.
-    async fn power(&self, id: &str, power: Power) -> Result<(), CloudError>;
+    /// Asks for power; returns when that has been accepted, with the name of the action that is under way
+    /// then, where the provider has such.
+    async fn power(&self, id: &str, power: Power) -> Result<Option<String>, CloudError>;
+
+    /// Whether an action that [`Self::power`] named is still under way. An error when it failed.
+    async fn is_under_way(&self, _action: &str) -> Result<bool, CloudError> {
+        Ok(false)
+    }
 
     /// Asks for the end of a VM; `Ok` when it is gone already.
     async fn delete(&self, id: &str) -> Result<(), CloudError>;

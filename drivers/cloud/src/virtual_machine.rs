@@ -14,7 +14,7 @@ mod journal;
 mod states;
 
 use crate::{
-    http::CloudError,
+    http::{self, CloudError},
     provider::{Power, Provider, Reach, SHARED, Tags, Vm},
     settings::Settings,
 };
@@ -85,20 +85,30 @@ impl<P: Provider> VirtualMachines<P> {
         }
     }
 
-    /// Looks until `done` says so. [`DriverError::NotFound`] when the VM vanishes meanwhile.
-    async fn wait_until(
+    /// `false` where there is no action to ask for.
+    async fn is_under_way(&self, provider: &P, action: Option<&str>) -> Result<bool, DriverError> {
+        match action {
+            Some(action) => provider.is_under_way(action).await.map_err(failed::<P>),
+            None => Ok(false),
+        }
+    }
+
+    /// Looks until the VM is off. An error when `action`, which is to switch it off, fails, and
+    /// [`DriverError::NotFound`] when the VM vanishes meanwhile.
+    async fn wait_until_off(
         &self,
         (provider, journal): &(P, Journal<P::Account>),
         instance: &Instance,
         what: &str,
         limit: Duration,
-        done: impl Fn(&Vm) -> bool,
+        action: Option<&str>,
     ) -> Result<(), DriverError> {
         let deadline = Instant::now() + limit;
         loop {
-            if done(&self.vm(provider, instance, journal).await?) {
+            if is_off(&self.vm(provider, instance, journal).await?) {
                 return Ok(());
             }
+            self.is_under_way(provider, action).await?;
             if Instant::now() > deadline {
                 return Err(DriverError::Timeout { what: what.to_owned(), limit });
             }
@@ -132,6 +142,20 @@ impl<P: Provider> VirtualMachines<P> {
             sleep(self.poll).await;
         }
         Err(error)
+    }
+
+    /// The VM of a `create` that was cut off before it heard of it. What was on its way to the provider then
+    /// is waited for, and a moment longer until it is listed.
+    async fn cut_off(&self, provider: &P, machine_id: &str) -> Result<Option<Vm>, DriverError> {
+        let mut looks = if http::settled().await { 3 } else { 1 };
+        loop {
+            let found = first(provider.find(machine_id).await.map_err(failed::<P>)?);
+            looks -= 1;
+            if found.is_some() || looks == 0 {
+                return Ok(found);
+            }
+            sleep(self.poll).await;
+        }
     }
 
     /// Removes every VM of the machine and everything that belongs to it. `is_new`: the one that is `known`
@@ -260,7 +284,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
             Some(id) => id,
             None => {
                 let provider: P = connect(&journal.account)?;
-                let found = first(provider.find(machine_id).await.map_err(failed::<P>)?);
+                let found = self.cut_off(&provider, machine_id).await?;
                 // Even without a VM there may be a key to remove.
                 found.map_or_else(|| format!("none-of-{machine_id}"), |vm| vm.id)
             }
@@ -273,18 +297,22 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         self.states.forget();
         let deadline = Instant::now() + START_LIMIT;
         let mut told = false;
+        let mut action: Option<String> = None;
         loop {
             let vm = self.vm(&provider, instance, &journal).await?;
             match vm.state {
                 InstanceState::Running if journal.reach.address(&vm).is_some() => return Ok(()),
                 InstanceState::Running | InstanceState::Starting | InstanceState::Stopping => {}
                 InstanceState::Stopped | InstanceState::Paused | InstanceState::Error => {
-                    if let Err(error) = provider.power(&instance.id, Power::On).await {
-                        // Somebody else may have switched it on at the same moment.
-                        let now = self.vm(&provider, instance, &journal).await?.state;
-                        if !matches!(now, InstanceState::Running | InstanceState::Starting) {
-                            return Err(failed::<P>(error));
-                        }
+                    if !self.is_under_way(&provider, action.as_deref()).await? {
+                        action = match provider.power(&instance.id, Power::On).await {
+                            Ok(action) => action,
+                            // Somebody else may have switched it on at the same moment.
+                            Err(error) => match self.vm(&provider, instance, &journal).await?.state {
+                                InstanceState::Running | InstanceState::Starting => None,
+                                _ => return Err(failed::<P>(error)),
+                            },
+                        };
                     }
                 }
             }
@@ -304,12 +332,14 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         self.states.forget();
         let vm = self.vm(provider, instance, journal).await?;
         if !is_off(&vm) {
+            let mut action = None;
             if vm.state != InstanceState::Stopping {
-                tolerate_off(provider, instance, provider.power(&instance.id, Power::Shutdown).await).await?;
+                let asked = provider.power(&instance.id, Power::Shutdown).await;
+                action = tolerate_off(provider, instance, asked).await?;
             }
             // A host needs longer than our guest, and a provider notices late.
             let limit = grace.max(Duration::from_secs(120));
-            self.wait_until(&opened, instance, "Shutting down", limit, is_off).await?;
+            self.wait_until_off(&opened, instance, "Shutting down", limit, action.as_deref()).await?;
         }
         self.states.forget();
         Ok(())
@@ -320,8 +350,9 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         let (provider, journal) = &opened;
         self.states.forget();
         if !is_off(&self.vm(provider, instance, journal).await?) {
-            tolerate_off(provider, instance, provider.power(&instance.id, Power::Off).await).await?;
-            self.wait_until(&opened, instance, "Cutting the power", END_LIMIT, is_off).await?;
+            let asked = provider.power(&instance.id, Power::Off).await;
+            let action = tolerate_off(provider, instance, asked).await?;
+            self.wait_until_off(&opened, instance, "Cutting the power", END_LIMIT, action.as_deref()).await?;
         }
         self.states.forget();
         Ok(())
@@ -442,12 +473,15 @@ fn is_off(vm: &Vm) -> bool {
 async fn tolerate_off<P: Provider>(
     provider: &P,
     instance: &Instance,
-    outcome: Result<(), CloudError>,
-) -> Result<(), DriverError> {
-    let Err(error) = outcome else { return Ok(()) };
+    outcome: Result<Option<String>, CloudError>,
+) -> Result<Option<String>, DriverError> {
+    let error = match outcome {
+        Ok(action) => return Ok(action),
+        Err(error) => error,
+    };
     match provider.get(&instance.id).await.map_err(failed::<P>)? {
         None => Err(DriverError::NotFound { id: instance.id.clone() }),
-        Some(vm) if matches!(vm.state, InstanceState::Stopped | InstanceState::Stopping) => Ok(()),
+        Some(vm) if matches!(vm.state, InstanceState::Stopped | InstanceState::Stopping) => Ok(None),
         Some(_) => Err(failed::<P>(error)),
     }
 }

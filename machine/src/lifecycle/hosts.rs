@@ -1,9 +1,14 @@
 //! Machines whose engine is on a host with an operating system of its own: what `start`, `stop` and `rm`
 //! mean there besides what the driver does.
 
-use super::{CommandError, Lifecycle, Whole};
+use super::{CommandError, ErrorKind, Lifecycle, Whole};
 use crate::provision::HostPlan;
-use machine_drivers::{Access, EngineHome};
+use machine_drivers::{Access, DriverError, EngineHome, InstanceState};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a provider is asked whether a VM that does not answer yet is still there.
+const WATCH: Duration = Duration::from_secs(5);
 
 impl Lifecycle<'_> {
     /// The power is on: installs, upgrades or starts the engine where that is ours to do.
@@ -12,10 +17,16 @@ impl Lifecycle<'_> {
         let Some(plan) = plan(whole, &access) else { return Ok(()) };
         let name = &whole.record.name;
         let lines = self.ui.driver_lines(name.as_str());
-        self.guests
-            .provision(&plan, &lines)
-            .await
-            .map_err(|error| CommandError::caused(format!("Could not provision machine \"{name}\""), &error))
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            CommandError::caused(format!("Could not provision machine \"{name}\""), error)
+        };
+        tokio::select! {
+            outcome = self.guests.provision(&plan, &lines) => outcome.map_err(|error| failed(&error)),
+            why = lost(whole) => Err(CommandError::new(
+                ErrorKind::Failed,
+                format!("Machine \"{name}\" {why} while the engine was being put there"),
+            )),
+        }
     }
 
     /// Before the driver lets go of a borrowed host: ends the engine there, and with `remove` takes away
@@ -27,9 +38,9 @@ impl Lifecycle<'_> {
         let access = match whole.driver.access(&whole.instance).await {
             Ok(access) => access,
             // It has been let go of already; for a removal it is taken up once more.
-            Err(machine_drivers::DriverError::NotRunning { .. }) if !remove => return Ok(()),
-            Err(machine_drivers::DriverError::NotFound { .. }) => return Ok(()),
-            Err(machine_drivers::DriverError::NotRunning { .. }) => {
+            Err(DriverError::NotRunning { .. }) if !remove => return Ok(()),
+            Err(DriverError::NotFound { .. }) => return Ok(()),
+            Err(DriverError::NotRunning { .. }) => {
                 whole.driver.start(&whole.instance, &machine_drivers::Silent).await?;
                 whole.driver.access(&whole.instance).await?
             }
@@ -40,6 +51,23 @@ impl Lifecycle<'_> {
             .halt(&plan, remove)
             .await
             .map_err(|error| CommandError::caused("Could not take the engine off the host", &error))
+    }
+}
+
+/// Returns when the VM is not there any more: nobody would ever answer. A borrowed host is not watched, for
+/// nobody knows of it but by SSH.
+async fn lost(whole: &Whole) -> &'static str {
+    if whole.driver.capabilities().borrowed_host {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        sleep(WATCH).await;
+        match whole.driver.state(&whole.instance).await {
+            Ok(InstanceState::Stopped | InstanceState::Error) => return "went off",
+            Err(DriverError::NotFound { .. }) => return "was removed",
+            // A provider that does not answer tells nothing about the VM.
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 

@@ -130,12 +130,15 @@ fn systemd(program: &str, arguments: &[String], dockerd: bool) -> String {
          EnvironmentFile=-{settings}/environment\n\
          ExecStart={program} serve{arguments}\n\
          {coexist}\
+         # Containers outlive the engine: it takes them over when it is back. When the host goes down it\n\
+         # must stop them itself, or systemd waits a minute and a half for the first that ignores SIGTERM.\n\
+         KillMode=process\n\
+         ExecStop=/bin/sh -c '[ \"$$(systemctl is-system-running)\" != stopping ] || {{ \
+         kill -USR1 $$MAINPID; while kill -0 $$MAINPID 2>/dev/null; do sleep 0.2; done; }}'\n\
          Restart=on-failure\n\
          RestartSec=1\n\
          TimeoutStartSec=90\n\
          TimeoutStopSec=30\n\
-         # Containers outlive the engine: it takes them over when it is back.\n\
-         KillMode=process\n\
          Delegate=yes\n\
          TasksMax=infinity\n\
          LimitNOFILE=1048576\n\
@@ -163,7 +166,11 @@ fn openrc(program: &str, arguments: &[String]) -> String {
          respawn_delay=1\n\
          rc_ulimit=\"-n 1048576\"\n\
          depend() {{\n    need localmount\n    use net cgroups\n    after firewall docker\n}}\n\
-         start_pre() {{\n    set -a\n    . {}/environment\n    set +a\n    mkdir -p /run/machine-engine\n}}\n",
+         start_pre() {{\n    set -a\n    . {}/environment\n    set +a\n    mkdir -p /run/machine-engine\n}}\n\
+         stop_pre() {{\n    case $RC_RUNLEVEL in shutdown | reboot) ;; *) return 0 ;; esac\n    \
+         pid=$(cat /run/machine-engine/pid) && kill -USR1 \"$pid\" || return 0\n    \
+         tries=0\n    while kill -0 \"$pid\" 2>/dev/null && [ $tries -lt 60 ]; do\n        \
+         sleep 0.5; tries=$((tries + 1))\n    done\n}}\n",
         shell_quoted(program),
         // Read by a shell once more.
         shell_quoted(&format!("serve {}", arguments.join(" "))),

@@ -28,7 +28,7 @@ const MEMORY: u32 = 768;
 #[derive(Debug)]
 pub struct DebianVms {
     folder: TempDir,
-    network: Arc<Network>,
+    network: Option<Arc<Network>>,
     vms: BTreeMap<u64, Vm>,
 }
 
@@ -40,8 +40,8 @@ struct Vm {
 }
 
 impl DebianVms {
-    /// None yet; they will be reachable in `network`.
-    pub fn in_network(network: Arc<Network>) -> Result<Self> {
+    /// None yet; they will be reachable in `network`, else on this computer.
+    pub fn new(network: Option<Arc<Network>>) -> Result<Self> {
         Ok(Self { folder: TempDir::with_prefix("vms-")?, network, vms: BTreeMap::new() })
     }
 
@@ -66,10 +66,11 @@ impl DebianVms {
         Ok(Vm { folder, address: Ipv4Addr::new(127, 22, high, low), qemu: None })
     }
 
-    fn boot(network: &Network, vm: &Vm) -> Result<Child> {
+    fn boot(network: Option<&Network>, vm: &Vm) -> Result<Child> {
         let image = artifacts::debian_vm()?;
         let path = |name: &str| vm.folder.join(name).display().to_string();
-        let mut qemu = network.command(Path::new("qemu-system-x86_64"));
+        let program = Path::new("qemu-system-x86_64");
+        let mut qemu = network.map_or_else(|| Command::new(program), |network| network.command(program));
         // One processor: QEMU before 8.1 sometimes emulates a kernel wrongly that patches itself on several.
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"])
             .args(["-accel", "tcg,tb-size=256", "-cpu", "max", "-smp", "1", "-m", &MEMORY.to_string()])
@@ -133,10 +134,10 @@ impl Hypervisor for DebianVms {
     }
 
     fn switch_on(&mut self, id: u64) {
-        let network = Arc::clone(&self.network);
+        let network = self.network.clone();
         if !self.is_on(id) {
             let vm = self.vm(id);
-            vm.qemu = Some(Self::boot(&network, vm).unwrap());
+            vm.qemu = Some(Self::boot(network.as_deref(), vm).unwrap());
         }
     }
 

@@ -1,6 +1,6 @@
 //! What of DigitalOcean's answers is read. Everything else may come and go.
 
-use crate::http::Refusal;
+use crate::http::{CloudError, Refusal};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,7 +41,20 @@ pub(super) struct Begun {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Action {
+    pub(super) id: u64,
     pub(super) status: String,
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+}
+
+impl Action {
+    pub(super) fn is_under_way(&self) -> Result<bool, CloudError> {
+        if self.status == "errored" {
+            let message = "the action errored".to_owned();
+            return Err(CloudError::Action { what: self.kind.clone(), message });
+        }
+        Ok(self.status == "in-progress")
+    }
 }
 
 #[derive(Debug, Deserialize)]

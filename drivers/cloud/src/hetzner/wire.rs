@@ -1,6 +1,6 @@
 //! What of Hetzner's answers is read. Everything else may come and go.
 
-use crate::http::Refusal;
+use crate::http::{CloudError, Refusal};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,9 +45,20 @@ pub(super) struct Begun {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Action {
+    pub(super) id: u64,
     pub(super) command: String,
     pub(super) status: String,
     pub(super) error: Option<ActionError>,
+}
+
+impl Action {
+    pub(super) fn is_under_way(&self) -> Result<bool, CloudError> {
+        if self.status == "error" {
+            let message = self.error.as_ref().map_or("no reason given", |error| &error.message).to_owned();
+            return Err(CloudError::Action { what: self.command.clone(), message });
+        }
+        Ok(self.status == "running")
+    }
 }
 
 #[derive(Debug, Deserialize)]

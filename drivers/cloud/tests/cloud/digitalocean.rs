@@ -102,3 +102,15 @@ async fn gc_takes_the_firewall_last() {
     assert_eq!(left, ["firewall"]);
     assert!(cloud.fake.world(|account| account.firewalls.is_empty()));
 }
+
+#[tokio::test]
+async fn an_action_that_fails_is_told_at_once() {
+    let cloud = Cloud::new();
+    let instance = cloud.driver.create(&cloud.spec, &Silent).await.unwrap();
+    cloud.driver.start(&instance, &Silent).await.unwrap();
+    cloud.fake.world(|account| account.droplets.failing_actions = 1);
+    let error = cloud.driver.kill(&instance).await.unwrap_err();
+    assert!(error.to_string().contains("errored"), "{error}");
+    cloud.driver.kill(&instance).await.unwrap();
+    assert_eq!(cloud.fake.violations(), BTreeSet::new());
+}

@@ -6,12 +6,13 @@ use machine_drivers::{
     conformance::{Subject, conformance},
 };
 use serde_json::Value;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tests::test_cloud::{
     Fake, Fault, Imaginary, TOKEN,
     hetzner::{PREFIX, Project, SPECIFICATION},
 };
+use tokio::time::sleep;
 
 struct Cloud {
     fake: Arc<Fake<Project>>,
@@ -130,6 +131,45 @@ async fn a_create_that_was_killed_is_found_again_by_folder_and_id() {
     assert_eq!(found.as_ref(), Some(&instance));
     cloud.driver.remove(&found.unwrap()).await.unwrap();
     cloud.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_create_that_is_broken_off_is_answered_all_the_same_and_taken_back() {
+    for path in ["/ssh_keys", "/servers"] {
+        let cloud = Cloud::new();
+        cloud.fake.fail_next("POST", path, Fault::Late(Duration::from_millis(300)));
+        let order = format!("POST {path}");
+        let ordered = async {
+            while cloud.fake.count(&order) == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            made = cloud.driver.create(&cloud.spec, &Silent) => panic!("{made:?}"),
+            () = ordered => {}
+        }
+        let found = cloud.driver.recover(&cloud.spec.directory, &cloud.spec.machine_id).await.unwrap();
+        cloud.driver.remove(&found.unwrap()).await.unwrap();
+        sleep(Duration::from_millis(400)).await;
+        cloud.nothing_is_left();
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_fails_is_told_at_once() {
+    let cloud = Cloud::new();
+    let instance = cloud.driver.create(&cloud.spec, &Silent).await.unwrap();
+    cloud.driver.start(&instance, &Silent).await.unwrap();
+    let fail_next = || cloud.fake.world(|project| project.servers.failing_actions = 1);
+    fail_next();
+    let error = cloud.driver.stop(&instance, Duration::from_secs(1)).await.unwrap_err();
+    assert!(error.to_string().contains("Action failed"), "{error}");
+    cloud.driver.stop(&instance, Duration::from_secs(1)).await.unwrap();
+    fail_next();
+    let error = cloud.driver.start(&instance, &Silent).await.unwrap_err();
+    assert!(error.to_string().contains("Action failed"), "{error}");
+    cloud.driver.start(&instance, &Silent).await.unwrap();
+    assert_eq!(cloud.fake.violations(), BTreeSet::new());
 }
 
 #[tokio::test]
