@@ -27,7 +27,6 @@ pub mod ports;
 pub mod registry;
 pub mod state_file;
 pub mod system;
-pub mod tar_entries;
 pub mod volume;
 
 #[cfg(any(test, feature = "testing"))]

@@ -2,7 +2,8 @@
 //!
 //! The tar crate takes every newline for the end of a record, also one inside a value: a file's name or an
 //! attribute's bytes may hold one. [`PaxReader`] stands between the archive and the crate, keeps each entry's
-//! records as they are, and shows the crate the same header with the newlines inside values blotted out.
+//! records as they are, and shows the crate the same header with the newlines inside values blotted out. It
+//! also bounds what stands before an entry to describe it, which the crate keeps in memory.
 
 use std::{
     cell::RefCell,
@@ -12,7 +13,7 @@ use std::{
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
-/// Largest extended header that is read; Go's limit.
+/// Bytes of an extended header, a long name or a sparse file's map; Go's limit.
 const LIMIT: u64 = 1024 * 1024;
 
 /// A record's key and value.
@@ -82,8 +83,8 @@ pub struct PaxReader<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Header,
-    /// More of a sparse file's map.
-    Map,
+    /// More of a sparse file's map, after so many bytes of it.
+    Map(u64),
     /// An extended header of so many bytes, then content of so many.
     Extended(usize),
     Content(u64),
@@ -136,25 +137,23 @@ impl<R: Read> PaxReader<R> {
                 blot(&mut self.ready);
                 Place::Content(padding(length as u64))
             }
-            Place::Map if self.ready[504] == 1 => Place::Map,
-            Place::Map => content(self.size.unwrap_or(0)),
-            Place::Header | Place::Content(_) => self.header(),
+            Place::Map(length) if self.ready[504] == 1 => Place::Map(bounded(length + BLOCK as u64)?),
+            Place::Map(_) => content(self.size.unwrap_or(0)),
+            Place::Header | Place::Content(_) => self.header()?,
         };
         Ok(())
     }
 
-    fn header(&mut self) -> Place {
+    fn header(&mut self) -> io::Result<Place> {
         if self.ready.iter().all(|byte| *byte == 0) {
-            return Place::Header;
+            return Ok(Place::Header);
         }
         let header = Header::from_byte_slice(&self.ready);
         let size = header.entry_size().unwrap_or(0);
-        match header.entry_type() {
-            EntryType::XHeader if size <= LIMIT => Place::Extended(usize::try_from(size).unwrap_or(0)),
-            EntryType::XHeader
-            | EntryType::XGlobalHeader
-            | EntryType::GNULongName
-            | EntryType::GNULongLink => content(size),
+        Ok(match header.entry_type() {
+            EntryType::XHeader => Place::Extended(usize::try_from(bounded(size)?).unwrap_or(0)),
+            EntryType::GNULongName | EntryType::GNULongLink => content(bounded(size)?),
+            EntryType::XGlobalHeader => content(size),
             kind => {
                 let mut kept = self.records.0.borrow_mut();
                 kept.current = std::mem::take(&mut kept.next);
@@ -162,11 +161,11 @@ impl<R: Read> PaxReader<R> {
                 let size = self.size.take().unwrap_or(size);
                 if kind == EntryType::GNUSparse && self.ready[482] == 1 {
                     self.size = Some(size);
-                    return Place::Map;
+                    return Ok(Place::Map(0));
                 }
                 content(size)
             }
-        }
+        })
     }
 }
 
@@ -214,6 +213,13 @@ impl<R: Read + Seek> Seek for PaxReader<R> {
         self.place = if by == left { Place::Header } else { Place::Content(left - by) };
         self.inner.seek(SeekFrom::Current(i64::try_from(by).map_err(io::Error::other)?))
     }
+}
+
+fn bounded(description: u64) -> io::Result<u64> {
+    if description <= LIMIT {
+        return Ok(description);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "an extended header is too large"))
 }
 
 fn content(size: u64) -> Place {
@@ -309,6 +315,48 @@ mod tests {
             assert_eq!(seen[1], (3, Vec::new()));
             assert_eq!(seen[2], (0, vec![("SCHILY.xattr.user.a".to_owned(), b"\n12 b=c\n".to_vec())]));
         }
+    }
+
+    #[test]
+    fn descriptions_are_bounded_and_contents_are_not() {
+        let walk = |archive: &[u8]| {
+            let mut archive = tar::Archive::new(PaxReader::new(archive));
+            let sizes = archive.entries()?.map(|entry| Ok(entry?.size()));
+            sizes.collect::<io::Result<Vec<_>>>()
+        };
+        let big = vec![1; 9 << 20];
+        let next = entry(EntryType::Regular, "next", b"x");
+        let archive = [entry(EntryType::Regular, "big", &big), next.clone()].concat();
+        assert_eq!(walk(&archive).unwrap(), [9 << 20, 1]);
+        for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
+            let error = walk(&[entry(kind, "long", &big), next.clone()].concat()).unwrap_err();
+            assert_eq!(error.to_string(), "an extended header is too large");
+        }
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(0);
+        header.as_gnu_mut().unwrap().set_is_extended(true);
+        header.set_cksum();
+        let mut more = [0; BLOCK];
+        more[504] = 1;
+        let archive = [header.as_bytes().as_slice(), &more.repeat(4096)].concat();
+        assert_eq!(walk(&archive).unwrap_err().to_string(), "an extended header is too large");
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_stand_in_records() {
+        // As Go writes it: nothing in the header itself.
+        let archive = [
+            entry(EntryType::XHeader, "p", &record("size", b"5")),
+            entry(EntryType::Regular, "large", b""),
+            [b"12345".as_slice(), &[0; BLOCK - 5]].concat(),
+            vec![0; 2 * BLOCK],
+        ]
+        .concat();
+        let mut archive = tar::Archive::new(PaxReader::new(archive.as_slice()));
+        let mut content = String::new();
+        archive.entries().unwrap().next().unwrap().unwrap().read_to_string(&mut content).unwrap();
+        assert_eq!(content, "12345");
     }
 
     struct Steps<R> {

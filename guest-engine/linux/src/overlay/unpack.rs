@@ -11,10 +11,7 @@ use super::{
     whiteout::{self, Meaning},
 };
 use crate::open_within::open_within;
-use engine::{
-    pax::{PaxReader, PaxRecords},
-    tar_entries,
-};
+use engine::pax::{PaxReader, PaxRecords};
 use rustix::{
     fs::{
         self as rfs, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -36,7 +33,7 @@ use std::{
     },
     path::{Path, PathBuf},
 };
-use tar::{Entry, EntryType, Header};
+use tar::{Archive, Entry, EntryType, Header};
 
 const BUFFER: usize = 256 * 1024;
 /// A file with holes costs nothing to announce, and time to write.
@@ -153,7 +150,9 @@ fn unpack(
         record,
         replaced,
     };
-    tar_entries::for_each(reader, UnpackError::Read, |entry| layer.entry(entry))?;
+    for entry in Archive::new(reader).entries().map_err(UnpackError::Read)? {
+        layer.entry(&mut entry.map_err(UnpackError::Read)?)?;
+    }
     layer.finish();
     Ok(layer.size)
 }

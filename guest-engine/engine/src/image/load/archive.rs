@@ -7,15 +7,15 @@ use crate::{
     compression::Compression,
     error::{EngineError, Result},
     image::config::named,
+    pax::PaxReader,
     ports::LayerInfo,
-    tar_entries,
 };
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     io::{self, Cursor, Read},
 };
-use tar::EntryType;
+use tar::{Archive, EntryType};
 
 /// A tar block; also what recognising needs to see.
 const BLOCK: usize = 512;
@@ -54,10 +54,10 @@ impl Contents {
     ) -> Result<Self> {
         let mut source = decompressed(source)?;
         let mut contents = Self::default();
-        let mut number = 0;
-        tar_entries::for_each(&mut source, unreadable, |entry| {
-            number += 1;
-            if number > ENTRIES {
+        let mut archive = Archive::new(PaxReader::new(&mut source));
+        for (number, entry) in archive.entries().map_err(unreadable)?.enumerate() {
+            let mut entry = entry.map_err(unreadable)?;
+            if number >= ENTRIES {
                 return Err(invalid(format!("more than {ENTRIES} entries")));
             }
             let kind = entry.header().entry_type();
@@ -65,7 +65,7 @@ impl Contents {
             match kind {
                 EntryType::Regular | EntryType::Continuous => {
                     let (path, size) = (normalise(&name)?, entry.size());
-                    let found = contents.file(&path, size, entry, &mut add_layer)?;
+                    let found = contents.file(&path, size, &mut entry, &mut add_layer)?;
                     contents.entries.insert(path, found);
                 }
                 EntryType::Symlink | EntryType::Link => {
@@ -81,8 +81,8 @@ impl Contents {
                 EntryType::GNUSparse => return Err(invalid(format!("{name:?} is a sparse file"))),
                 _ => {}
             }
-            Ok(())
-        })?;
+        }
+        drop(archive);
         // What follows the end of the tar: the sender must be able to finish.
         io::copy(&mut source, &mut io::sink()).map_err(unreadable)?;
         Ok(contents)
