@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -74,6 +74,8 @@ pub struct MemoryDriver {
     seed_channel: bool,
     script: Mutex<Vec<(Step, DriverError)>>,
     calls: Mutex<Vec<Step>>,
+    /// Held from reading a record to writing it.
+    turn: Mutex<()>,
 }
 
 /// [`STATE_FILE`].
@@ -115,6 +117,7 @@ impl MemoryDriver {
     /// # Errors
     /// [`DriverError::NotFound`], or [`DriverError::NotRunning`] when there was no power to cut.
     pub fn crash(&self, instance: &Instance) -> Result<(), DriverError> {
+        let _turn = lock(&self.turn);
         let mut record = load(instance)?;
         if record.state != InstanceState::Running {
             return Err(DriverError::NotRunning { id: instance.id.clone() });
@@ -128,6 +131,7 @@ impl MemoryDriver {
     /// # Errors
     /// [`DriverError::NotFound`].
     pub fn print(&self, instance: &Instance, line: &str) -> Result<(), DriverError> {
+        let _turn = lock(&self.turn);
         let mut record = load(instance)?;
         record.console.push(line.to_owned());
         save(Path::new(&instance.id), &record)
@@ -142,16 +146,18 @@ impl MemoryDriver {
         }
     }
 
-    /// [`Self::enter`], then the record, then the failure that `memory-fail` asked for.
-    fn open(&self, step: Step, instance: &Instance) -> Result<Record, DriverError> {
+    /// [`Self::enter`], then the record, then the failure that `memory-fail` asked for. Others wait for the
+    /// guard.
+    fn open(&self, step: Step, instance: &Instance) -> Result<(MutexGuard<'_, ()>, Record), DriverError> {
         self.enter(step)?;
+        let turn = lock(&self.turn);
         let mut record = load(instance)?;
         if let Some(at) = record.fail.iter().position(|at| *at == step) {
             record.fail.remove(at);
             save(Path::new(&instance.id), &record)?;
             return Err(scripted(step));
         }
-        Ok(record)
+        Ok((turn, record))
     }
 }
 
@@ -218,7 +224,7 @@ impl Driver for MemoryDriver {
     }
 
     async fn start(&self, instance: &Instance, progress: &dyn Progress) -> Result<(), DriverError> {
-        let mut record = self.open(Step::Start, instance)?;
+        let (_turn, mut record) = self.open(Step::Start, instance)?;
         if record.state != InstanceState::Running {
             progress.step("Starting a pretended VM");
             record.state = InstanceState::Running;
@@ -229,18 +235,18 @@ impl Driver for MemoryDriver {
     }
 
     async fn stop(&self, instance: &Instance, _grace: Duration) -> Result<(), DriverError> {
-        let record = self.open(Step::Stop, instance)?;
+        let (_turn, record) = self.open(Step::Stop, instance)?;
         power_off(instance, record)
     }
 
     async fn kill(&self, instance: &Instance) -> Result<(), DriverError> {
-        let record = self.open(Step::Kill, instance)?;
+        let (_turn, record) = self.open(Step::Kill, instance)?;
         power_off(instance, record)
     }
 
     async fn remove(&self, instance: &Instance) -> Result<(), DriverError> {
         match self.open(Step::Remove, instance) {
-            Ok(_) => {
+            Ok((_turn, _)) => {
                 fs::remove_file(state_file(instance)).map_err(file_error("remove", &state_file(instance)))
             }
             Err(DriverError::NotFound { .. }) => Ok(()),
@@ -249,11 +255,11 @@ impl Driver for MemoryDriver {
     }
 
     async fn state(&self, instance: &Instance) -> Result<InstanceState, DriverError> {
-        Ok(self.open(Step::State, instance)?.state)
+        Ok(self.open(Step::State, instance)?.1.state)
     }
 
     async fn access(&self, instance: &Instance) -> Result<Access, DriverError> {
-        let record = self.open(Step::Access, instance)?;
+        let (_turn, record) = self.open(Step::Access, instance)?;
         if record.state != InstanceState::Running {
             return Err(DriverError::NotRunning { id: instance.id.clone() });
         }
@@ -267,7 +273,7 @@ impl Driver for MemoryDriver {
     }
 
     async fn console_tail(&self, instance: &Instance, lines: usize) -> Result<Vec<String>, DriverError> {
-        let record = self.open(Step::Console, instance)?;
+        let (_turn, record) = self.open(Step::Console, instance)?;
         let skip = record.console.len().saturating_sub(lines);
         Ok(record.console.into_iter().skip(skip).collect())
     }
@@ -384,6 +390,6 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Dr
     move |source| DriverError::File { action, path, source }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
