@@ -56,7 +56,6 @@ pub use files::ExtractOptions;
 pub use health::{Health, HealthStatus, ProbeResult};
 pub use list::{ListFilter, Listed};
 pub(crate) use once::Once;
-pub use platform::Platform;
 pub use record::{Record, Snapshot};
 pub use remove::Pruned;
 pub use state::{State, Status};
@@ -69,6 +68,7 @@ use crate::{
     error::{EngineError, Result},
     events::{EventType, Events},
     network::Networks,
+    platform::Platform,
     ports::{ContainerFiles, ContainerRuntime, LayerStore, Task},
     volume::Volumes,
 };

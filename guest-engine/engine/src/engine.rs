@@ -2,11 +2,12 @@
 
 use crate::{
     build::Builder,
-    container::{Containers, ImageLookup, Platform, ResolvedImage, Snapshot},
+    container::{Containers, ImageLookup, ResolvedImage, Snapshot},
     error::Result,
     events::Events,
     image::{ImageUser, ImageUsers, Images},
     network::{BRIDGE_INTERFACE, Networks},
+    platform::Platform,
     ports::{ContainerFiles, ContainerRuntime, HostPorts, LayerStore, LinkLayer, VolumeStore},
     registry::{Registries, RegistryOptions},
     system::{HostFacts, System, engine_id},

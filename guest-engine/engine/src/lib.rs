@@ -23,6 +23,7 @@ pub mod image;
 pub mod name;
 pub mod network;
 pub mod pax;
+pub mod platform;
 pub mod ports;
 pub mod registry;
 pub mod state_file;

@@ -15,7 +15,6 @@ mod failure;
 mod inspect;
 mod login;
 mod manifest;
-mod platform;
 mod proxies;
 mod search;
 mod session;
@@ -25,7 +24,6 @@ mod upload;
 pub use credentials::Credentials;
 pub use inspect::Distribution;
 pub use login::Login;
-pub use platform::Platform;
 pub use search::SearchResult;
 
 pub(crate) use download::Download;

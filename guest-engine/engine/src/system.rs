@@ -52,7 +52,7 @@ pub struct System {
 impl System {
     /// The machine's processor in Go's words.
     pub fn architecture(&self) -> &'static str {
-        crate::image::derive::machine_architecture()
+        crate::platform::machine_architecture()
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{front::Trouble, stage::Build};
 use crate::{
     error::{EngineError, ErrorKind, Result},
-    image::{Image, Progress, PullRequest, Reference, derive::machine_architecture, progress},
+    image::{Image, Progress, PullRequest, Reference, progress},
+    platform::machine_architecture,
 };
 use std::{
     collections::HashMap,

@@ -10,7 +10,7 @@ use crate::{
         Derived,
         load::{decompressed, pipe},
     },
-    registry::Platform,
+    platform::Platform,
 };
 use bollard_stubs::models::ImageConfig;
 use bytes::Bytes;

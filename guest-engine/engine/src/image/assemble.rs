@@ -3,11 +3,13 @@
 use super::{
     Images,
     config::HistoryEntry,
-    derive::machine_architecture,
     record_of,
     shared_cache::{FIELD, SharedSteps},
 };
-use crate::error::{EngineError, Result};
+use crate::{
+    error::{EngineError, Result},
+    platform::machine_architecture,
+};
 use bollard_stubs::models::ImageConfig;
 use serde_json::json;
 

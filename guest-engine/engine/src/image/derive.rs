@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     error::{EngineError, Result},
+    platform::machine_architecture,
     ports::LayerInfo,
 };
 use bollard_stubs::models::ImageConfig;
@@ -206,15 +207,6 @@ fn blob(
         object["variant"] = json!(variant);
     }
     serde_json::to_vec(&object).map_err(failed)
-}
-
-/// This machine's processor in Go's words.
-pub(crate) fn machine_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 impl Images {

@@ -15,8 +15,9 @@ use super::{
 use crate::{
     ErrorKind,
     error::{EngineError, Result},
+    platform::Platform,
     ports::LayerInfo,
-    registry::{Credentials, Document, Failure, Fetched, Platform, Registries, Session, choose},
+    registry::{Credentials, Document, Failure, Fetched, Registries, Session, choose},
 };
 use futures_util::{TryStreamExt, stream};
 use oci_spec::image::{Descriptor, ImageManifest};

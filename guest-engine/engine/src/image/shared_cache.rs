@@ -11,8 +11,9 @@ use super::{
 use crate::{
     ErrorKind,
     error::{EngineError, Result},
+    platform::Platform,
     ports::LayerInfo,
-    registry::{Credentials, Platform, Registries, Session},
+    registry::{Credentials, Registries, Session},
 };
 use serde::{Deserialize, Serialize};
 use std::{

@@ -1,10 +1,11 @@
 //! What a registry has under a name, without pulling it.
 
-use super::{Credentials, Document, Failure, Platform, Registries, Session};
+use super::{Credentials, Document, Failure, Registries, Session};
 use crate::{
     EngineError,
     error::Result,
     image::{Reference, config::ConfigFile},
+    platform::Platform,
 };
 
 /// Bytes of a configuration.

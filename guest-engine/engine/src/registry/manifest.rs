@@ -1,11 +1,14 @@
 //! Manifests: what an image consists of, and which image of several is wanted.
 
 use super::{
-    Access, Failure, Platform, Session,
-    platform::normal,
+    Access, Failure, Session,
     session::{describe, whole_body},
 };
-use crate::{EngineError, ErrorKind, image::config::digest};
+use crate::{
+    EngineError, ErrorKind,
+    image::config::digest,
+    platform::{Platform, normal},
+};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use reqwest::{Method, header};
 use serde_json::Value;

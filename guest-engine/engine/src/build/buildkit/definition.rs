@@ -7,7 +7,7 @@ use crate::{
         tree::Tree,
     },
     error::{EngineError, Result},
-    image::derive::machine_architecture,
+    platform::machine_architecture,
 };
 use std::{sync::Arc, time::SystemTime};
 use tokio_util::sync::CancellationToken;

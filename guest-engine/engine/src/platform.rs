@@ -14,7 +14,7 @@ pub struct Platform {
 impl Platform {
     /// This machine's.
     pub fn of_machine() -> Self {
-        let architecture = crate::image::derive::machine_architecture();
+        let architecture = machine_architecture();
         normal("linux", architecture, "")
     }
 
@@ -56,6 +56,15 @@ impl Platform {
             }
             _ => vec![own],
         }
+    }
+}
+
+/// This machine's processor in Go's words.
+pub(crate) fn machine_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 
