@@ -45,7 +45,7 @@ fn traces(vm: &LoneVm) -> Result<String> {
     vm.ssh(
         "sudo find /etc /usr/local /opt /srv /var/lib -xdev -maxdepth 3 \
              -not -path '/var/lib/systemd/*' -not -path '/var/lib/sudo/*' -not -name '*-' | sort; \
-         systemctl list-unit-files --no-legend | awk '{ print $1, $2 }'; \
+         systemctl list-unit-files --no-legend | awk '$1 !~ /^cloud-init/ { print $1, $2 }'; \
          ip -o link | awk '{ print $2 }'; cut -d: -f1,4 /etc/group; ls /run; ps -e -o comm= | grep engine; \
          grep -c machine-engine /proc/mounts; true",
     )
