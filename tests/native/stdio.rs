@@ -53,3 +53,12 @@ fn detach_keys_leave_it_running_and_attach_returns() -> Result<()> {
     assert_eq!(terminal.wait()?, 3);
     Ok(())
 }
+
+#[test]
+fn a_client_that_still_sends_gets_all_output() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let input = vec![b'y'; 4_000_000];
+    let run = engine.docker_with_input(&["run", "-i", "--rm", "busybox", "echo", "last words"], &input)?;
+    assert_eq!(run.ok()?, "last words");
+    Ok(())
+}

@@ -22,7 +22,6 @@ use engine::{
     ports::{OutputFrame, StreamKind, TerminalSize},
 };
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -76,7 +75,7 @@ async fn start(
             let data = format!("{error}\r\n").into();
             // The client may be gone.
             framing.write(&mut io.writer, &OutputFrame { stream: StreamKind::Stdout, data }).await.ok();
-            io.writer.shutdown().await.ok();
+            io.close().await;
         }
     }))
 }

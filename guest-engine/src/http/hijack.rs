@@ -25,7 +25,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::{
     io::ReaderStream,
     sync::{CancellationToken, DropGuard},
@@ -35,6 +35,8 @@ use tokio_util::{
 const BODY_BUFFER: usize = 64 * 1024;
 /// What the rest of the work gets once the client is gone and its input has been read.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a client may go on sending after the end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The extractor: what the request allows.
 #[derive(Debug)]
@@ -51,6 +53,23 @@ pub struct HijackedIo {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// What the client sees; shutting it down half-closes.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+impl HijackedIo {
+    /// Ends the conversation: the client sees the end, and what it still sends is nobody's.
+    pub async fn close(mut self) {
+        // The client may be gone; then there is nobody left to tell.
+        self.writer.shutdown().await.ok();
+        discard(self.reader);
+    }
+}
+
+/// Reads to the end what nobody wants, for a while. A connection that is closed with input unread is reset,
+/// and its client loses output that it has not read yet.
+pub fn discard(mut reader: Box<dyn AsyncRead + Send + Unpin>) {
+    tokio::spawn(tokio::time::timeout(FAREWELL, async move {
+        tokio::io::copy(&mut reader, &mut tokio::io::sink()).await.ok();
+    }));
 }
 
 impl fmt::Debug for HijackedIo {

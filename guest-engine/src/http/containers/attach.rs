@@ -53,9 +53,8 @@ pub(super) async fn attach(
             None => None,
         };
         let Some(streams) = streams else {
-            // Nothing more to say; the client may have left already.
-            io.writer.shutdown().await.ok();
-            return;
+            // Nothing more to say.
+            return io.close().await;
         };
         if stdio::join(io, streams, framing, terminal.then_some(keys)).await == Parted::Detached {
             containers.detached(&id);

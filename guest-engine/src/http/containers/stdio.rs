@@ -1,6 +1,9 @@
 //! A client's connection and a process's streams, joined until either ends.
 
-use crate::http::{frames::Framing, hijack::HijackedIo};
+use crate::http::{
+    frames::Framing,
+    hijack::{HijackedIo, discard},
+};
 use engine::{
     container::DetachKeys,
     ports::{StdinWriter, TaskStreams},
@@ -10,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     sync::oneshot,
 };
+use tokio_util::sync::CancellationToken;
 
 const BLOCK: usize = 32 * 1024;
 
@@ -33,7 +37,18 @@ pub(in crate::http) async fn join(
     let HijackedIo { reader, mut writer } = io;
     let mut output = streams.output;
     let (tell, mut detached) = oneshot::channel();
-    let input = streams.stdin.map(|stdin| tokio::spawn(carry_input(reader, stdin, keys, tell)));
+    let over = CancellationToken::new();
+    let over_guard = over.clone().drop_guard();
+    if let Some(stdin) = streams.stdin {
+        tokio::spawn(async move {
+            let mut reader = reader;
+            tokio::select! {
+                () = carry_input(&mut reader, stdin, keys, tell) => {}
+                () = over.cancelled() => {}
+            }
+            discard(reader);
+        });
+    }
     let mut attentive = true;
     let parted = loop {
         tokio::select! {
@@ -58,16 +73,14 @@ pub(in crate::http) async fn join(
             },
         }
     };
-    if let Some(input) = input {
-        input.abort();
-    }
+    drop(over_guard);
     // The client may be gone; then there is nobody left to tell.
     writer.shutdown().await.ok();
     parted
 }
 
 async fn carry_input(
-    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    reader: &mut (dyn AsyncRead + Send + Unpin),
     mut stdin: StdinWriter,
     mut keys: Option<DetachKeys>,
     detached: oneshot::Sender<()>,
@@ -139,5 +152,23 @@ mod tests {
         let mut seen = [0; 2];
         process.read_exact(&mut seen).await.unwrap();
         assert_eq!(&seen, b"ls");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_still_sends_reads_all_output() {
+        let (near, far) = tokio::net::UnixStream::pair().unwrap();
+        let (reader, writer) = far.into_split();
+        let io = HijackedIo { reader: Box::new(reader), writer: Box::new(writer) };
+        let (stdin, process) = tokio::io::duplex(64);
+        drop(process);
+        let said = OutputFrame { stream: StreamKind::Stdout, data: Bytes::from("last words") };
+        let output = stream::once(async { Ok(said) }).boxed();
+        let (mut near_reader, mut near_writer) = near.into_split();
+        near_writer.write_all(&[b'y'; 50_000]).await.unwrap();
+        join(io, TaskStreams { output, stdin: Some(Box::new(stdin)) }, Framing::Raw, None).await;
+        near_writer.write_all(&[b'y'; 50_000]).await.unwrap();
+        let mut heard = String::new();
+        near_reader.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "last words");
     }
 }
