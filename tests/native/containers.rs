@@ -160,3 +160,13 @@ fn logs_are_kept_cut_and_followed() -> Result<()> {
     assert!(stamped.starts_with("20") && stamped.ends_with("Z last"), "{stamped}");
     Ok(())
 }
+
+#[test]
+fn a_real_time_signal_ends_a_container_like_any_other() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    // Among the host's processes it is no init, and takes signals that it does not handle.
+    engine.docker(&["run", "-d", "--name", "box", "--pid", "host", "busybox", "sleep", "1000"])?.ok()?;
+    engine.docker(&["kill", "-s", "RTMIN+6", "box"])?.ok()?;
+    assert_eq!(engine.docker(&["wait", "box"])?.ok()?, "168");
+    Ok(())
+}

@@ -2,13 +2,11 @@
 //! name. It starts the command, hands on signals, and reaps whatever loses its parent.
 #![expect(unsafe_code, reason = "Waiting for any signal, real-time ones included, has no safe wrapper")]
 
+use crate::reaped;
 use nix::{
     errno::Errno,
     libc,
-    sys::{
-        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
     unistd::{Pid, getpid, tcsetpgrp},
 };
 use std::{
@@ -116,16 +114,12 @@ fn serve(child: Pid, watched: &SigSet) -> u8 {
 /// Takes every ended process; the command's code when it is among them.
 fn reap(child: Pid) -> Option<u8> {
     let mut code = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) if pid == child => code = u8::try_from(status & 0xff).ok(),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                code = u8::try_from(128 + signal as i32).ok();
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return code,
-            Ok(_) | Err(_) => {}
+    while let Some((pid, status)) = reaped::next() {
+        if pid == child {
+            code = u8::try_from(status & 0xff).ok();
         }
     }
+    code
 }
 
 fn say(to: &mut impl Write, text: &str) {

@@ -14,6 +14,7 @@ mod netlink;
 mod nftables;
 mod open_within;
 mod overlay;
+mod reaped;
 mod runtime;
 mod seccomp;
 pub mod shim;

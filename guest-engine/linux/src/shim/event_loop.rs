@@ -15,14 +15,14 @@ use super::{
     protocol::{ExitRecord, Reply, Request},
     stdio::{self, Streams},
 };
-use crate::cgroup::Cgroup;
+use crate::{cgroup::Cgroup, reaped};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{Signal, kill},
         signalfd::SignalFd,
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::waitpid,
     },
     unistd::Pid,
 };
@@ -412,14 +412,7 @@ impl State {
 
     /// Reaps whatever has ended: the process, and orphans that came to us as the subreaper.
     fn reap(&mut self) {
-        loop {
-            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                // A signal that nix has no name for, or an interruption.
-                Ok(_) | Err(_) => continue,
-            };
+        while let Some((pid, code)) = reaped::next() {
             if pid != self.session.pid || !matches!(self.phase, Phase::Running) {
                 continue;
             }
