@@ -296,3 +296,32 @@ fn what_has_no_effect_is_warned_about() -> Result<()> {
     assert!(answer.contains("does not match the specified platform: wanted linux/riscv64"), "{answer}");
     Ok(())
 }
+
+#[test]
+fn the_files_over_etc_are_there_whatever_is_mounted_around_them() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let there = "ls /etc";
+    let line = fs::read_to_string("/etc/hosts")?.lines().next().unwrap_or_default().to_owned();
+    check(
+        &engine,
+        &[
+            Seen { options: &["--tmpfs", "/etc"], script: there, expected: "hostname\nhosts\nresolv.conf" },
+            Seen {
+                options: &["-v", "own:/etc:nocopy"],
+                script: there,
+                expected: "hostname\nhosts\nresolv.conf",
+            },
+            Seen { options: &["--read-only"], script: "echo >> /etc/hosts || echo kept", expected: "kept" },
+            Seen { options: &[], script: "echo >> /etc/hosts && echo mine", expected: "mine" },
+            Seen { options: &["--network", "host"], script: "head -n 1 /etc/hosts", expected: line.trim() },
+        ],
+    )
+}
+
+#[test]
+fn a_container_does_not_change_its_own_limits() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let script = "for folder in /sys/fs/cgroup /sys/fs/cgroup/*/; do mkdir $folder/own 2>/dev/null && echo $folder; \
+                  done; echo tried";
+    check(&engine, &[Seen { options: &[], script, expected: "tried" }])
+}

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 /// How long killed processes may take to leave.
 const EMPTY: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,7 @@ mod stats;
 mod task;
 
 use crate::{
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
     container_init,
     seccomp::Programs,
     shim::{
@@ -18,7 +18,9 @@ use crate::{
 };
 use async_trait::async_trait;
 use engine::ports::{AdoptedTask, Bundle, ContainerRuntime, RuntimeError, Task};
-use oci_spec::runtime::{Capabilities, Capability, LinuxDeviceCgroup, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxDeviceCgroup, LinuxNamespaceType, Mount, Process, Spec,
+};
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -177,6 +179,28 @@ pub(crate) fn safe_name(id: &str) -> Result<&str, RuntimeError> {
     Ok(id)
 }
 
+/// libcontainer mounts the hierarchies of cgroup v1 writable, whatever the mount's options say.
+fn legacy_groups_read_only(spec: &mut Spec) -> io::Result<()> {
+    let root = Path::new(cgroup::ROOT);
+    let is_ours = |mount: &Mount| mount.destination() == root && mount.typ().as_deref() == Some("cgroup");
+    let read_only = |mount: &Mount| mount.options().iter().flatten().any(|option| option == "ro");
+    let asked = spec.mounts().iter().flatten().any(|mount| is_ours(mount) && read_only(mount));
+    if !asked || root.join("cgroup.controllers").exists() {
+        return Ok(());
+    }
+    let Some(linux) = spec.linux_mut() else { return Ok(()) };
+    let mut paths = linux.readonly_paths().clone().unwrap_or_default();
+    paths.push(cgroup::ROOT.to_owned());
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            paths.push(entry.path().display().to_string());
+        }
+    }
+    linux.set_readonly_paths(Some(paths));
+    Ok(())
+}
+
 fn write_bundle(places: &Places, folder: &Path, bundle: &Bundle) -> io::Result<ShimConfig> {
     make_folder(folder)?;
     make_folder(&places.state_root())?;
@@ -187,6 +211,7 @@ fn write_bundle(places: &Places, folder: &Path, bundle: &Bundle) -> io::Result<S
             let_install_seccomp(process);
         }
     }
+    legacy_groups_read_only(&mut spec)?;
     fs::write(folder.join(SPEC_FILE), serde_json::to_vec(&spec)?)?;
     let process = bundle.spec.process().as_ref();
     let config = ShimConfig {

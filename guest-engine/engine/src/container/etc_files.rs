@@ -8,18 +8,22 @@ const OUR_OWN: &str = "127.0.0.11";
 /// Resolvers for containers on a host that has none they could reach.
 const FALLBACK_RESOLVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
-/// `/etc/hosts`: the fixed entries, what the user adds (`name:address`), then the container itself, once for
-/// each of its addresses.
+/// What `/etc/hosts` begins with in a container that has a network of its own.
+const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
+                           ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+/// `/etc/hosts`: the host's own entries or the fixed ones, what the user adds (`name:address`), then the
+/// container itself (its host name and domain), once for each of its addresses.
 pub(super) fn hosts(
-    hostname: &str,
-    domainname: &str,
+    of_host: Option<String>,
+    (hostname, domainname): (&str, &str),
     addresses: &[String],
     extra: &[(String, String)],
 ) -> String {
-    let mut text = String::from(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
-         ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
-    );
+    let mut text = of_host.unwrap_or_else(|| LOCAL_HOSTS.to_owned());
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
     // Writing to a String cannot fail.
     for (name, address) in extra {
         writeln!(text, "{address}\t{name}").ok();
@@ -87,9 +91,12 @@ mod tests {
 
     #[test]
     fn hosts_ends_with_the_container() {
-        let text = hosts("web", "example.org", &["172.17.0.2".into()], &[("db".into(), "10.0.0.1".into())]);
+        let extra = [("db".to_owned(), "10.0.0.1".to_owned())];
+        let text = hosts(None, ("web", "example.org"), &["172.17.0.2".into()], &extra);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(text.ends_with("10.0.0.1\tdb\n172.17.0.2\tweb.example.org web\n"));
+        let text = hosts(Some("10.9.9.9 neighbour".into()), ("web", ""), &[], &extra);
+        assert_eq!(text, "10.9.9.9 neighbour\n10.0.0.1\tdb\n");
     }
 
     #[test]

@@ -207,7 +207,12 @@ impl Shared {
         let domain = record.config.domainname.as_deref().unwrap_or_default();
         let addresses: Vec<String> =
             record.attached.values().flat_map(Endpoint::addresses).map(|a| a.to_string()).collect();
-        let hosts = hosts(&hostname, domain, &addresses, &extra);
+        let text = match host.network_mode.as_deref() {
+            // Who is on the host's network knows whom the host knows.
+            Some("host") => tokio::fs::read_to_string("/etc/hosts").await.ok(),
+            _ => None,
+        };
+        let hosts = hosts(text, (&hostname, domain), &addresses, &extra);
         write_file(&folder.join("hosts"), hosts).await?;
         write_file(&folder.join("hostname"), format!("{hostname}\n")).await?;
         self.write_resolvers(record).await
@@ -383,7 +388,17 @@ pub(super) fn start_failed(error: RuntimeError) -> EngineError {
 /// has no need of a prefix.
 pub(super) fn as_moby(prefix: &str, text: &str) -> String {
     let text = text.strip_suffix(": unknown").unwrap_or(text);
-    let reason = if text.ends_with("is a directory") { ": permission denied" } else { "" };
+    if text.contains("failed to initialize logging driver") {
+        return text.to_owned();
+    }
+    let reason = if text.ends_with("is a directory") {
+        ": permission denied"
+    } else if text.contains("error mounting ") && text.ends_with("not a directory") {
+        ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists \
+         and is the expected type"
+    } else {
+        ""
+    };
     format!("{prefix}{text}: unknown{reason}")
 }
 

@@ -162,6 +162,10 @@ fn in_runcs_words(error: CreateError, config: &ShimConfig) -> CreateError {
         }
         CreateError::Refused(text) if text.contains("failed to chdir e=ENOTDIR") => "not a directory",
         CreateError::Refused(text) if text.contains("failed to chdir e=EACCES") => "permission denied",
+        CreateError::Refused(text) => {
+            let mount = failed_mount(text, config);
+            return mount.map_or(error, CreateError::Refused);
+        }
         _ => return error,
     };
     let cwd = if config.exec {
@@ -171,6 +175,25 @@ fn in_runcs_words(error: CreateError, config: &ShimConfig) -> CreateError {
     };
     let cwd = cwd.map(|process| process.cwd().display().to_string()).unwrap_or_default();
     CreateError::Refused(format!("chdir to cwd ({cwd:?}) set in config.json failed: {reason}"))
+}
+
+/// `… failed to mount Mount { destination: "/x", …, source: Some("/y"), … }: why`.
+fn failed_mount(text: &str, config: &ShimConfig) -> Option<String> {
+    let (_, mount) = text.split_once("failed to mount Mount { destination: ")?;
+    let destination = mount.split('"').nth(1)?;
+    let source = mount.split_once("source: Some(\"")?.1.split('"').next()?;
+    let why = mount.rsplit_once(" }: ")?.1;
+    let root = Spec::load(config.bundle.join(SPEC_FILE)).ok()?.root().as_ref()?.path().clone();
+    let is_folder = |path: &Path| fs::metadata(path).map(|metadata| metadata.is_dir()).ok();
+    let target = root.join(destination.trim_start_matches('/'));
+    let mismatch = match (is_folder(Path::new(source)), is_folder(&target)) {
+        (Some(source), Some(target)) => source != target,
+        _ => false,
+    };
+    let why = if mismatch { "not a directory" } else { why };
+    Some(format!(
+        "error during container init: error mounting {source:?} to rootfs at {destination:?}: {why}"
+    ))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

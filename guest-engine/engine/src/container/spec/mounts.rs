@@ -23,20 +23,20 @@ pub(crate) fn all(record: &Record, around: &Surroundings<'_>) -> Result<Vec<Moun
     let taken = |destination: &str| user.iter().any(|m| m.destination == destination);
     let mut all: Vec<Mount> = standard(record, around);
     all.retain(|mount| !taken(&mount.destination().to_string_lossy()));
+    // Ours among the user's: a volume at `/etc` does not hide them.
+    let mut nested = user.iter().map(|spec| requested(spec, around)).collect::<Result<Vec<Mount>>>()?;
+    let access = if record.host.readonly_rootfs.unwrap_or(false) { "ro" } else { "rw" };
     for (file, destination) in ETC {
         if !taken(destination) {
             let source = around.folder.join(file);
-            all.push(mount(destination, "bind", &source, &["rbind", "rprivate"]));
+            nested.push(mount(destination, "bind", &source, &["rbind", access, "rprivate"]));
         }
     }
     if let Some(program) = super::init(around) {
-        all.push(mount(super::INIT_PATH, "bind", program, &["bind", "ro"]));
+        nested.push(mount(super::INIT_PATH, "bind", program, &["bind", "ro"]));
     }
-    let mut asked: Vec<&MountSpec> = user.iter().collect();
-    asked.sort_by_key(|m| Path::new(&m.destination).components().count());
-    for mount in asked {
-        all.push(requested(mount, around)?);
-    }
+    nested.sort_by_key(|mount| mount.destination().components().count());
+    all.append(&mut nested);
     Ok(all)
 }
 
@@ -152,18 +152,30 @@ mod tests {
                 ["/b:/data/deep:ro", "/a:/data", "/h:/etc/hosts", "v:/vol"].map(Into::into).to_vec().into();
             r.mounts = mounts::requested(&r.host).unwrap();
         });
-        let tail: Vec<&str> = mounts.iter().rev().take(4).map(String::as_str).collect();
+        let tail: Vec<&str> = mounts.iter().rev().take(7).rev().map(String::as_str).collect();
         assert_eq!(
             tail,
             [
-                "/etc/hosts /h rbind,rw,rprivate",
-                "/data/deep /b rbind,ro,rro,rprivate",
+                "/data /a rbind,rw,rprivate",
                 "/vol /volumes/v/_data rbind,rw,rprivate",
-                "/data /a rbind,rw,rprivate"
+                "/data/deep /b rbind,ro,rro,rprivate",
+                "/etc/hosts /h rbind,rw,rprivate",
+                "/etc/resolv.conf /folder/resolv.conf rbind,rw,rprivate",
+                "/etc/hostname /folder/hostname rbind,rw,rprivate",
+                "/sbin/docker-init /machine-engine bind,ro",
             ]
         );
         assert_eq!(mounts.iter().filter(|m| m.starts_with("/etc/hosts ")).count(), 1);
-        assert!(mounts.contains(&"/sbin/docker-init /machine-engine bind,ro".to_owned()));
+    }
+
+    #[test]
+    fn a_folder_over_etc_does_not_hide_what_is_ours_there() {
+        let mounts = mounted(|r| {
+            r.host.binds = Some(vec!["/somewhere:/etc".to_owned()]);
+            r.mounts = mounts::requested(&r.host).unwrap();
+        });
+        let position = |start: &str| mounts.iter().position(|mount| mount.starts_with(start)).unwrap();
+        assert!(position("/etc /somewhere") < position("/etc/resolv.conf "));
     }
 
     #[test]
