@@ -52,7 +52,7 @@ fn every_command_is_seen_in_dockerds_order() -> Result<()> {
                 &["pause", "box"],
                 &["unpause", "box"],
                 &["rename", "box", "bigger"],
-                &["update", "-m", "64m", "bigger"],
+                &["update", "-m", "64m", "--memory-swap", "64m", "bigger"],
             ],
             &["container pause", "container unpause", "container rename", "container update"],
         ),

@@ -59,6 +59,11 @@ fn wants(policy: Option<&RestartPolicy>, ending: Ending) -> bool {
     }
 }
 
+/// Whether the policy says anything, be it `no`.
+pub(super) fn is_named(policy: &RestartPolicy) -> bool {
+    !matches!(policy.name, None | Some(RestartPolicyNameEnum::EMPTY))
+}
+
 /// Whether there is a policy that restarts at all.
 pub(super) fn is_set(policy: Option<&RestartPolicy>) -> bool {
     !matches!(name(policy), None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO))

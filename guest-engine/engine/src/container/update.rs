@@ -4,6 +4,7 @@ use super::{
     Containers,
     actor::{Actor, Request, runtime_failed},
     limits::{self, Occasion},
+    restart,
     spec::{devices, resources},
     validate,
 };
@@ -37,15 +38,19 @@ impl Containers {
 
 impl Actor {
     pub(super) async fn update(&mut self, change: Change) -> Result<Vec<String>> {
+        let id = &self.record.id;
+        let refused = |error: EngineError| {
+            EngineError::new(error.kind(), format!("Cannot update container {id}: {error}"))
+        };
         let mut host = self.record.host.clone();
-        apply(&mut host, &change.limits);
-        if let Some(policy) = change.policy.filter(|policy| policy.name.is_some()) {
+        apply(&mut host, &change.limits).map_err(refused)?;
+        // Clients that change limits alone send a policy without a name.
+        if let Some(policy) = change.policy.filter(|policy| restart::is_named(policy)) {
             if self.record.auto_remove() {
-                return Err(EngineError::invalid(
+                return Err(refused(EngineError::conflict(
                     "Restart policy cannot be updated because AutoRemove is enabled for the container",
-                ));
+                )));
             }
-            validate::restart_policy(Some(&policy), false)?;
             host.restart_policy = Some(policy);
         }
         let mut warnings = Vec::new();
@@ -55,7 +60,7 @@ impl Actor {
             let rules = devices::rules(true, &[]);
             let mut limits = resources::resources(&host, rules, &super::host_devices::block_numbers)?;
             limits.set_devices(None);
-            task.update(&limits).await.map_err(runtime_failed)?;
+            task.update(&limits).await.map_err(runtime_failed).map_err(refused)?;
         }
         let before = std::mem::replace(&mut self.record.host, host);
         if let Err(error) = self.persist().await {
@@ -69,19 +74,13 @@ impl Actor {
 }
 
 /// Zero and empty mean "leave it", as in the API.
-fn apply(host: &mut HostConfig, limits: &HostConfig) {
+fn apply(host: &mut HostConfig, limits: &HostConfig) -> Result<()> {
     fn number(own: &mut Option<i64>, new: Option<i64>) {
         if new.is_some_and(|value| value != 0) {
             *own = new;
         }
     }
-    let memory_changes = limits.memory.is_some_and(|m| m != 0);
-    if memory_changes && limits.memory_swap.unwrap_or(0) == 0 && host.memory_swap.is_some_and(|s| s > 0) {
-        // The derived swap limit follows the memory limit, unless the user had set it apart.
-        if host.memory_swap == host.memory.map(|m| m.saturating_mul(2)) {
-            host.memory_swap = None;
-        }
-    }
+    conflicts(host, limits)?;
     number(&mut host.memory, limits.memory);
     number(&mut host.memory_swap, limits.memory_swap);
     number(&mut host.memory_reservation, limits.memory_reservation);
@@ -100,24 +99,77 @@ fn apply(host: &mut HostConfig, limits: &HostConfig) {
     if limits.blkio_weight.is_some_and(|weight| weight != 0) {
         host.blkio_weight = limits.blkio_weight;
     }
+    Ok(())
+}
+
+/// What cannot be changed beside what is set already, in moby's words.
+fn conflicts(host: &HostConfig, limits: &HostConfig) -> Result<()> {
+    let set = |value: Option<i64>| value.unwrap_or(0) > 0;
+    let conflict = |what: &str| Err(EngineError::conflict(what));
+    if set(limits.nano_cpus) && set(host.cpu_period) {
+        return conflict(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set",
+        );
+    }
+    if set(limits.nano_cpus) && set(host.cpu_quota) {
+        return conflict(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set",
+        );
+    }
+    if set(limits.cpu_period) && set(host.nano_cpus) {
+        return conflict(
+            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set",
+        );
+    }
+    if set(limits.cpu_quota) && set(host.nano_cpus) {
+        return conflict("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set");
+    }
+    let memory = limits.memory.unwrap_or(0);
+    if memory != 0 && limits.memory_swap.unwrap_or(0) == 0 && memory > host.memory_swap.unwrap_or(0) {
+        return conflict(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same \
+             time",
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_is_set_changes() {
-        let mut host = HostConfig {
+    fn limited() -> HostConfig {
+        HostConfig {
             memory: Some(64 << 20),
             memory_swap: Some(128 << 20),
             cpu_shares: Some(5),
+            nano_cpus: Some(500_000_000),
             ..HostConfig::default()
-        };
-        apply(
-            &mut host,
-            &HostConfig { memory: Some(32 << 20), cpu_shares: Some(0), ..HostConfig::default() },
-        );
-        assert_eq!((host.memory, host.memory_swap, host.cpu_shares), (Some(32 << 20), None, Some(5)));
+        }
+    }
+
+    #[test]
+    fn only_what_is_set_changes() {
+        let mut host = limited();
+        let limits = HostConfig { memory: Some(32 << 20), cpu_shares: Some(0), ..HostConfig::default() };
+        apply(&mut host, &limits).unwrap();
+        assert_eq!(host, HostConfig { memory: Some(32 << 20), ..limited() });
+    }
+
+    #[test]
+    fn what_contradicts_earlier_limits_is_refused() {
+        for (limits, sentence) in [
+            (
+                HostConfig { memory: Some(256 << 20), ..HostConfig::default() },
+                "Memory limit should be smaller",
+            ),
+            (HostConfig { cpu_quota: Some(5000), ..HostConfig::default() }, "Conflicting options: CPU Quota"),
+        ] {
+            let mut host = limited();
+            assert!(apply(&mut host, &limits).unwrap_err().to_string().starts_with(sentence));
+            assert_eq!(host, limited());
+        }
+        let both = HostConfig { memory: Some(256 << 20), memory_swap: Some(-1), ..HostConfig::default() };
+        apply(&mut limited(), &both).unwrap();
     }
 }
