@@ -149,3 +149,99 @@ fn filters_of_ps_and_images_mean_what_they_mean_to_dockerd() -> Result<()> {
     assert_eq!(engine.docker(&[&images[..], &["reference=repo/image:[^12]"]].concat())?.ok()?, "");
     Ok(())
 }
+
+#[test]
+fn an_update_of_limits_keeps_the_restart_policy() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let policy = ["--restart", "on-failure:5", "-m", "64m"];
+    engine.docker(&[&["create", "--name", "box"], &policy[..], &["busybox"]].concat())?.ok()?;
+    engine.docker(&["create", "--rm", "--name", "brief", "busybox"])?.ok()?;
+    // The client sends a policy without a name along with every change.
+    for name in ["box", "brief"] {
+        engine.docker(&["update", "--cpus", "0.5", name])?.ok()?;
+    }
+    let fields = "{{with .HostConfig}}{{.RestartPolicy.Name}} {{.RestartPolicy.MaximumRetryCount}} {{.NanoCpus}}{{end}}";
+    assert_eq!(engine.docker(&["inspect", "-f", fields, "box"])?.ok()?, "on-failure 5 500000000");
+    for (change, sentence) in [
+        (["-m", "256m"], "Memory limit should be smaller than already set memoryswap limit"),
+        (["--cpu-quota", "5000"], "CPU Quota cannot be updated as NanoCPUs has already been set"),
+    ] {
+        let refused = engine.docker(&[&["update"], &change[..], &["box"]].concat())?.fails(1)?;
+        assert!(refused.contains("Cannot update container ") && refused.contains(sentence), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_told_in_dockerds_words() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine.docker(&["create", "--name", "box", "busybox", "sleep", "1000"])?.ok()?;
+    engine.docker(&["network", "create", "--subnet", "10.9.0.0/24", "mine"])?.ok()?;
+    let ip_on_bridge = "invalid endpoint settings:\n\
+                        * user specified IP address is supported on user defined networks only\n\
+                        * user specified IP address is supported only when connecting to networks with user configured \
+                        subnets";
+    for (args, code, sentence) in [
+        // A 404 would have the client pull the image.
+        (
+            "run --rm --network container:nobody busybox true",
+            125,
+            "response from daemon: No such container: nobody",
+        ),
+        ("run --rm --ip 10.9.0.5 busybox true", 125, ip_on_bridge),
+        ("run --rm --network mine --ip 10.9.0.255 busybox true", 125, "Address already in use"),
+        ("run --rm --network mine --ip6 x busybox true", 125, "invalid IPv6 address: x"),
+        ("run --rm --mount type=wrong,src=/a,dst=/b busybox true", 125, "type \"wrong\": mount type unknown"),
+        ("run --rm -v /a:/b:nocopy busybox true", 125, "field VolumeOptions must not be specified"),
+        (
+            "run --rm --device /dev/none:/x busybox true",
+            127,
+            "device \"/dev/none\": no such file or directory",
+        ),
+        ("run --rm -w /etc/passwd busybox true", 125, "Cannot mkdir: /etc/passwd is not a directory"),
+        ("run --rm -v /etc:/etc/passwd busybox true", 125, "Are you trying to mount a directory onto a file"),
+        ("run --rm -v /etc/passwd:/etc busybox true", 125, "Are you trying to mount a directory onto a file"),
+        ("cp box:/etc/passwd/. here", 1, "/etc/passwd/.: not a directory"),
+        ("kill nobody", 1, "cannot kill container: nobody: No such container: nobody"),
+        ("restart -s NONE box", 1, "Cannot restart container box: invalid signal: NONE"),
+        ("network connect host box", 1, "container cannot be disconnected from host network or connected to"),
+        (
+            "network create --subnet 10.9.1.0/24 --gateway 10.9.1.0 x",
+            1,
+            "failed to allocate gateway (10.9.1.0)",
+        ),
+        (
+            "network create --subnet 10.9.0.0/16 x",
+            1,
+            "daemon: Pool overlaps with other one on this address space",
+        ),
+    ] {
+        let run = engine.docker(&args.split(' ').collect::<Vec<_>>())?;
+        assert!(run.code == code && run.stderr.contains(sentence), "{args}: {run:?}");
+    }
+    let (status, answer) = request(&engine, "POST /networks/create", "{}")?;
+    assert_eq!((status, answer.trim()), (400, r#"{"message":"invalid name: "}"#));
+    Ok(())
+}
+
+#[test]
+fn networks_are_found_by_pattern_and_use() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    for name in ["one", "one-more"] {
+        engine.docker(&["network", "create", name])?.ok()?;
+    }
+    engine.docker(&["run", "-d", "--network", "one", "busybox", "sleep", "1000"])?.ok()?;
+    for (filter, found) in [
+        ("name=one", &["none", "one", "one-more"][..]),
+        ("name=^one$", &["one"]),
+        ("name=[", &[]),
+        ("dangling=true", &["one-more"]),
+        ("dangling=false", &["bridge", "host", "none", "one"]),
+    ] {
+        let listed = engine.docker(&["network", "ls", "--format", "{{.Name}}", "-f", filter])?.ok()?;
+        let mut names: Vec<&str> = listed.lines().collect();
+        names.sort_unstable();
+        assert_eq!(names, found, "{filter}");
+    }
+    Ok(())
+}

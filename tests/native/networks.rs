@@ -108,7 +108,7 @@ fn requests_that_cannot_be_are_refused_in_dockers_words() -> Result<()> {
         (&["network", "create", "mine"][..], "network with name mine already exists"),
         (
             &["network", "create", "--subnet", "10.8.0.0/16", "other"],
-            "invalid pool request: Pool overlaps with other one on this address space",
+            "Pool overlaps with other one on this address space",
         ),
         (&["network", "create", "-d", "nope", "other"], "plugin \"nope\" not found"),
         (&["network", "create", "host"], "operation is not permitted on predefined host network"),

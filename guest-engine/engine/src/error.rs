@@ -1,7 +1,7 @@
 //! One error type for the whole domain: a kind, which decides status and retry, and the sentence the
 //! user reads. The sentences follow moby's where clients match on them.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// What class of failure it is. `guest-engine`'s HTTP edge maps each to one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +86,36 @@ impl fmt::Display for EngineError {
         f.write_str(&self.message)?;
         let mut source = self.source.as_deref().map(|s| s as &dyn std::error::Error);
         while let Some(error) = source {
-            write!(f, ": {error}")?;
+            match error.downcast_ref::<io::Error>() {
+                Some(error) => write!(f, ": {}", system_words(error))?,
+                None => write!(f, ": {error}")?,
+            }
             source = error.source();
         }
         Ok(())
     }
 }
 
+/// What the system says, as dockerd passes it on: clients look for `no such file or directory`.
+fn system_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let Some(code) = error.raw_os_error() else { return text };
+    let words = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
 impl std::error::Error for EngineError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_errors_are_worded_as_clients_know_them() {
+        let error = EngineError::system("lstat /x").because(io::Error::from_raw_os_error(2));
+        assert_eq!(error.to_string(), "lstat /x: no such file or directory");
+        let own = EngineError::system("Could not read").because(io::Error::other("Bad magic"));
+        assert_eq!(own.to_string(), "Could not read: Bad magic");
+    }
+}

@@ -3,7 +3,7 @@
 
 use crate::{
     build::{dockerfile, ignore, instruction},
-    container::{DetachKeys, WaitCondition, mounts, signal},
+    container::{DetachKeys, mounts, signal},
     image::Reference,
     network, pax,
     registry::Credentials,
@@ -198,7 +198,6 @@ fn credentials_keys_and_signals_never_panic() {
         drop(Credentials::from_header(&text));
         drop(Credentials::parse(text.as_bytes()));
         drop(DetachKeys::parse(&text));
-        drop(WaitCondition::parse(&text));
         drop(signal::parse(&text));
         drop(network::NetworkMode::parse(&text));
         Ok(())

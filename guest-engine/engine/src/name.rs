@@ -1,4 +1,4 @@
-//! Names of containers: which are allowed, and the ones we make up.
+//! Names of containers: which are allowed, and the ones we make up; and patterns that names are looked for by.
 
 mod words;
 
@@ -6,6 +6,7 @@ use crate::{
     error::{EngineError, Result},
     id::random_bytes,
 };
+use regex::Regex;
 use words::{ADJECTIVES, SURNAMES};
 
 /// The characters that a name may have, as clients know the sentence.
@@ -33,6 +34,26 @@ pub fn random(attempt: u32) -> Result<String> {
     Ok(if attempt == 0 { name } else { format!("{name}{}", digit % 10) })
 }
 
+/// The `name` filter of lists: regular expressions of which one has to match.
+#[derive(Clone, Debug, Default)]
+pub struct NamePatterns {
+    asked: bool,
+    understood: Vec<Regex>,
+}
+
+impl NamePatterns {
+    /// Without any, every name is accepted. One that is no regular expression matches nothing, as in dockerd.
+    pub fn new(patterns: &[String]) -> Self {
+        let understood = patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect();
+        Self { asked: !patterns.is_empty(), understood }
+    }
+
+    /// Whether they let a name through.
+    pub fn accept(&self, name: &str) -> bool {
+        !self.asked || self.understood.iter().any(|pattern| pattern.is_match(name))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +78,14 @@ mod tests {
             assert!(validate(&random(attempt).unwrap()).is_ok());
         }
         assert!(ADJECTIVES.iter().chain(SURNAMES).all(|w| w.bytes().all(|b| b.is_ascii_lowercase())));
+    }
+
+    #[test]
+    fn names_are_found_by_pattern() {
+        let found = |patterns: &[&str], name| {
+            NamePatterns::new(&patterns.iter().map(ToString::to_string).collect::<Vec<_>>()).accept(name)
+        };
+        assert!(found(&[], "web") && found(&["e"], "web") && found(&["^x", "b$"], "web"));
+        assert!(!found(&["^e"], "web") && !found(&["["], "web"));
     }
 }

@@ -407,7 +407,7 @@ impl State {
         if asked.iter().any(|plan| taken.iter().any(|other| plan.subnet.overlaps(*other))) {
             return Err(EngineError::new(
                 ErrorKind::Forbidden,
-                "invalid pool request: Pool overlaps with other one on this address space",
+                "Pool overlaps with other one on this address space",
             ));
         }
         let (ipv4, other): (Vec<_>, Vec<_>) = asked.into_iter().partition(|plan| plan.subnet.is_ipv4());
@@ -434,7 +434,13 @@ impl State {
                 None => automatic(default_pools::free_ipv6(site, &taken).ok_or_else(|| none_left(6))?),
             });
         }
-        Ok(chosen)
+        match chosen.iter().find(|plan| !plan.subnet.can_own(plan.gateway)) {
+            Some(AddressPlan { gateway, .. }) => Err(EngineError::new(
+                ErrorKind::Forbidden,
+                format!("failed to allocate gateway ({gateway}): Address already in use"),
+            )),
+            None => Ok(chosen),
+        }
     }
 
     /// Takes a network out that nobody is on, so that nobody can join it any more.

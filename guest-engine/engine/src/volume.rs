@@ -17,7 +17,6 @@ use crate::{
     ports::{VolumeSource, VolumeStore},
     state_file,
 };
-pub use name::NameFilter;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -229,7 +229,12 @@ impl LayerStore for OverlayLayers {
                 let scope = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
                 unpack::make_folders(root.as_fd(), &path, scope).map(drop)
             });
-            made.map_err(|error| system(&format!("mkdir {}", path.display()), error))
+            made.map_err(|error| match error.kind() {
+                io::ErrorKind::NotADirectory => {
+                    EngineError::system(format!("Cannot mkdir: /{} is not a directory", path.display()))
+                }
+                _ => system(&format!("mkdir /{}", path.display()), error),
+            })
         })
         .await
     }

@@ -111,6 +111,10 @@ fn unknown_name(error: &str) -> Option<String> {
         Some(format!("Invalid isolation: {name:?} - linux only supports 'default'"))
     } else if has("host") && has("private") {
         Some(format!("invalid cgroup namespace mode: {name}"))
+    } else if has("tmpfs") {
+        Some(format!("invalid mount config for type {name:?}: mount type unknown"))
+    } else if has("rprivate") {
+        Some(format!("invalid mount config for type \"bind\": invalid propagation mode: {name}"))
     } else {
         None
     }

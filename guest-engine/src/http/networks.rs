@@ -5,7 +5,7 @@ mod wire;
 use super::{
     error::{ApiError, Result},
     filters::Filters,
-    json_body::JsonBody,
+    json_body::{self, JsonBody},
     query::Query,
     state::AppState,
 };
@@ -16,7 +16,10 @@ use axum::{
     routing::{get, post},
 };
 use bollard_stubs::models::{EndpointSettings, NetworkCreateRequest};
-use engine::network::{Definition, NetworkView};
+use engine::{
+    name::NamePatterns,
+    network::{Definition, NetworkView},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,6 +37,7 @@ async fn list(State(app): State<AppState>, query: Query) -> Result<Json<Vec<Valu
     let filters =
         Filters::from_query(&query, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let dangling = filters.flag("dangling")?;
+    let names = NamePatterns::new(filters.values("name"));
     for kind in filters.values("type") {
         if !matches!(kind.as_str(), "builtin" | "custom") {
             return Err(ApiError::bad_request(format!("invalid filter: 'type'='{kind}'")));
@@ -47,10 +51,11 @@ async fn list(State(app): State<AppState>, query: Query) -> Result<Json<Vec<Valu
         let definition = &network.definition;
         let kind = if definition.is_predefined() { "builtin" } else { "custom" };
         // Those that are always there are never dangling.
-        dangling.is_none_or(|wanted| !definition.is_predefined() && network.members.is_empty() == wanted)
+        let unused = !definition.is_predefined() && network.members.is_empty();
+        dangling.is_none_or(|wanted| unused == wanted)
             && any("driver", &|driver| definition.driver.as_str() == driver)
             && any("id", &|id| definition.id.starts_with(id))
-            && any("name", &|name| definition.name.contains(name))
+            && names.accept(&definition.name)
             && any("scope", &|scope| scope == "local")
             && any("type", &|wanted| wanted == kind)
             && filters.values("label").iter().all(|label| definition.has_label(label))
@@ -68,8 +73,14 @@ async fn inspect(State(app): State<AppState>, Path(id): Path<String>, query: Que
 
 async fn create(
     State(app): State<AppState>,
-    JsonBody(body): JsonBody<NetworkCreateRequest>,
+    JsonBody(mut body): JsonBody<Value>,
 ) -> Result<(StatusCode, Json<Value>)> {
+    // The stubs insist on a name, whose lack has a sentence of its own.
+    if let Some(fields) = body.as_object_mut() {
+        let named = fields.keys().any(|key| key.eq_ignore_ascii_case("name"));
+        fields.extend((!named).then(|| ("Name".to_owned(), json!(""))));
+    }
+    let body: NetworkCreateRequest = json_body::of_value(body)?;
     let network = app.engine.networks.create(body).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": network.id, "Warning": "" }))))
 }

@@ -15,7 +15,10 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use engine::volume::{LOCAL, NameFilter, Volume, VolumeRequest};
+use engine::{
+    name::NamePatterns,
+    volume::{LOCAL, Volume, VolumeRequest},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -31,12 +34,12 @@ pub(super) fn routes() -> Router<AppState> {
 async fn list(State(app): State<AppState>, query: Query) -> Result<Json<Value>> {
     let filters = Filters::from_query(&query, &["dangling", "driver", "label", "name"])?;
     let dangling = filters.flag("dangling")?;
-    let names = NameFilter::new(filters.values("name"))?;
+    let names = NamePatterns::new(filters.values("name"));
     let drivers = filters.values("driver");
     let wanted = |(volume, users): &(Volume, usize)| {
         dangling.is_none_or(|dangling| dangling == (*users == 0))
             && (drivers.is_empty() || drivers.iter().any(|driver| driver == LOCAL))
-            && names.accepts(&volume.name)
+            && names.accept(&volume.name)
             && filters.values("label").iter().all(|label| volume.has_label(label))
     };
     let volumes: Vec<Value> = app

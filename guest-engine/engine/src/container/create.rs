@@ -1,8 +1,8 @@
 //! Making containers: everything is checked, reserved and on disk before anybody hears of the id.
 
 use super::{
-    Containers, Shared, actor::Actor, merge::merge, mounts::MountKind, platform, record::Record,
-    start::missing_source, state::State, to_the_end, validate,
+    Containers, Shared, actor::Actor, index::Handle, merge::merge, mounts::MountKind, platform,
+    record::Record, start::missing_source, state::State, to_the_end, validate,
 };
 use crate::{
     error::{EngineError, Result},
@@ -158,11 +158,11 @@ impl Shared {
         let unnamed = config.hostname.as_deref().is_none_or(str::is_empty);
         match NetworkMode::parse(host.network_mode.as_deref().unwrap_or_default())? {
             NetworkMode::Container(key) => {
-                let other = self.index.find(&key)?.record();
+                let other = self.lender(&key)?.record();
                 host.network_mode = Some(NetworkMode::Container(other.id.clone()).as_text());
                 config.hostname = Some(other.hostname());
             }
-            NetworkMode::Host if unnamed && host.uts_mode.as_deref() != Some("host") => {
+            NetworkMode::Host if unnamed => {
                 let name = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
                 config.hostname = Some(name.trim().to_owned()).filter(|name| !name.is_empty());
             }
@@ -170,12 +170,15 @@ impl Shared {
         }
         for mode in [&mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             if let Some(key) = mode.strip_prefix("container:") {
-                let other = self.index.find(key);
-                // What is asked for makes no sense then; nothing that the path names is missing.
-                let other = other.map_err(|e| EngineError::invalid(e.to_string()))?;
-                *mode = format!("container:{}", other.id);
+                *mode = format!("container:{}", self.lender(key)?.id);
             }
         }
         Ok(())
+    }
+
+    /// The container whose namespace is asked for. Without it the request makes no sense; a 404 would be
+    /// taken for a missing image, and the image pulled.
+    fn lender(&self, key: &str) -> Result<Handle> {
+        self.index.find(key).map_err(|error| EngineError::invalid(error.to_string()))
     }
 }

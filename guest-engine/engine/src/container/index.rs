@@ -73,7 +73,7 @@ impl Index {
             return Ok(handle.clone());
         }
         if key.is_empty() {
-            return Err(missing());
+            return Err(EngineError::invalid("invalid name or ID supplied: \"\""));
         }
         let mut matching = inner
             .handles

@@ -4,8 +4,8 @@ use super::{Containers, HealthStatus, Record, Snapshot, State, Status, mounts::M
 use crate::{
     error::{EngineError, Result},
     id::short,
+    name::NamePatterns,
 };
-use regex::Regex;
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
@@ -83,7 +83,7 @@ impl Containers {
 struct Query<'a> {
     filters: &'a BTreeMap<String, Vec<String>>,
     running_only: bool,
-    names: Vec<Regex>,
+    names: NamePatterns,
     exited: Vec<i32>,
     statuses: Vec<Status>,
     before: Option<SystemTime>,
@@ -99,8 +99,7 @@ impl<'a> Query<'a> {
             return Err(EngineError::invalid(format!("invalid filter '{key}'")));
         }
         let of = |key: &str| filters.get(key).into_iter().flatten();
-        // What is no pattern matches nothing.
-        let names = of("name").filter_map(|name| Regex::new(name).ok()).collect();
+        let names = NamePatterns::new(filters.get("name").map_or(&[], Vec::as_slice));
         let exited = of("exited")
             .map(|code| {
                 let reason = format!(": strconv.Atoi: parsing {code:?}: invalid syntax");
@@ -184,8 +183,7 @@ impl<'a> Query<'a> {
         let slashed = format!("/{}", record.name);
         let asked = |key: &str| self.filters.contains_key(key);
         (!self.running_only || state.status.counts_as_running())
-            && (!asked("name")
-                || self.names.iter().any(|n| n.is_match(&record.name) || n.is_match(&slashed)))
+            && (self.names.accept(&record.name) || self.names.accept(&slashed))
             && (self.statuses.is_empty() || self.statuses.contains(&state.status))
             && (self.exited.is_empty()
                 || (self.exited.contains(&state.exit_code)

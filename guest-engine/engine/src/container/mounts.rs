@@ -88,7 +88,9 @@ pub(crate) fn requested(host: &HostConfig) -> Result<Vec<MountSpec>> {
         mounts.push(MountSpec {
             kind: MountKind::Tmpfs { options: tmpfs_options(options), listed: false },
             destination: clean(destination).filter(|clean| clean != "/").ok_or_else(|| {
-                EngineError::invalid(format!("invalid tmpfs mount destination: {destination}"))
+                EngineError::invalid(format!(
+                    "invalid mount path: '{destination}' mount path must be absolute"
+                ))
             })?,
             read_only: false,
             mode: String::new(),

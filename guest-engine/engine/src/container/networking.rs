@@ -12,11 +12,12 @@ use crate::{
     network::{self, Definition, Guest, NetworkMode, PortRequest},
     ports::PortSpec,
 };
-use bollard_stubs::models::{EndpointSettings, HostConfig};
+use bollard_stubs::models::{EndpointIpamConfig, EndpointSettings, HostConfig};
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 const SHARED: &str = "container sharing network namespace with another container or host cannot be connected to \
                       any other network";
+const HOST: &str = "container cannot be disconnected from host network or connected to host network";
 const ISOLATED: &str = "container cannot be connected to multiple networks with one of the networks in private \
                         (none) mode";
 
@@ -69,9 +70,7 @@ impl Actor {
         let mode = NetworkMode::parse(self.record.host.network_mode.as_deref().unwrap_or_default())?;
         match definition.name.as_str() {
             "host" => {
-                return Err(EngineError::invalid(
-                    "cannot connect container to host network - container must be created in host network mode",
-                ));
+                return Err(EngineError::invalid(HOST));
             }
             _ if matches!(mode, NetworkMode::Host | NetworkMode::Container(_)) => {
                 return Err(EngineError::invalid(SHARED));
@@ -124,9 +123,7 @@ impl Actor {
         let name = &definition.name;
         let id = self.record.id.clone();
         if name == "host" && self.record.endpoints.contains_key(name) {
-            return Err(EngineError::invalid(
-                "cannot disconnect container from host network - container was created in host network mode",
-            ));
+            return Err(EngineError::invalid(HOST));
         }
         if !self.record.endpoints.contains_key(name) {
             let article = if self.record.state.status.has_process() { "" } else { "the " };
@@ -277,30 +274,7 @@ fn of_network(name: &str, error: &EngineError) -> EngineError {
 /// of the same name is not it.
 fn settled(definition: &Definition, mut wish: EndpointSettings) -> Result<EndpointSettings> {
     let ipam = wish.ipam_config.as_ref();
-    let mut mistakes = Vec::new();
-    let addresses = [ipam.and_then(|i| i.ipv4_address.as_ref()), ipam.and_then(|i| i.ipv6_address.as_ref())];
-    for text in addresses.into_iter().flatten().filter(|text| !text.is_empty()) {
-        let Ok(address) = text.parse::<IpAddr>() else {
-            mistakes.push(format!("invalid IPv4 address: {text}"));
-            continue;
-        };
-        if definition.is_predefined() {
-            mistakes.push("user specified IP address is supported on user defined networks only".to_owned());
-        } else {
-            let plan = definition.plan(address.is_ipv4());
-            match plan {
-                Some(plan) if plan.chosen && plan.subnet.contains(address) => {}
-                Some(plan) if plan.chosen => {
-                    mistakes.push(format!("no configured subnet or ip-range contain the IP address {text}"));
-                }
-                _ => mistakes.push(
-                    "user specified IP address is supported only when connecting to networks with user configured \
-                     subnets"
-                        .to_owned(),
-                ),
-            }
-        }
-    }
+    let mut mistakes = address_mistakes(definition, ipam);
     if ipam.and_then(|i| i.link_local_ips.as_ref()).is_some_and(|ips| !ips.is_empty()) {
         return Err(EngineError::not_implemented("Link-local addresses are not supported by this engine"));
     }
@@ -316,10 +290,45 @@ fn settled(definition: &Definition, mut wish: EndpointSettings) -> Result<Endpoi
         network::requested_mac(&[(String::new(), wish.clone())].into())?;
     }
     if !mistakes.is_empty() {
-        return Err(EngineError::invalid(format!("invalid endpoint settings:\n{}", mistakes.join("\n"))));
+        let list = match mistakes.as_slice() {
+            [one] => one.clone(),
+            several => several.iter().map(|mistake| format!("* {mistake}")).collect::<Vec<_>>().join("\n"),
+        };
+        return Err(EngineError::invalid(format!("invalid endpoint settings:\n{list}")));
     }
     wish.network_id = Some(definition.id.clone());
     // What a client read back from inspect is no wish.
     wish.endpoint_id = None;
     Ok(wish)
+}
+
+/// What is wrong with the addresses that are asked for, in moby's words and order.
+fn address_mistakes(definition: &Definition, ipam: Option<&EndpointIpamConfig>) -> Vec<String> {
+    let asked: Vec<(&str, bool)> = ipam
+        .into_iter()
+        .flat_map(|ipam| [(&ipam.ipv4_address, true), (&ipam.ipv6_address, false)])
+        .filter_map(|(text, ipv4)| Some((text.as_deref().filter(|text| !text.is_empty())?, ipv4)))
+        .collect();
+    let mut mistakes = Vec::new();
+    if definition.is_predefined() && !asked.is_empty() {
+        mistakes.push("user specified IP address is supported on user defined networks only".to_owned());
+    }
+    let understood = |text: &str, ipv4: bool| text.parse().ok().filter(|a: &IpAddr| a.is_ipv4() == ipv4);
+    for (text, ipv4) in &asked {
+        if understood(text, *ipv4).is_none() {
+            mistakes.push(format!("invalid IPv{} address: {text}", if *ipv4 { 4 } else { 6 }));
+        }
+    }
+    for (text, ipv4) in asked {
+        match definition.plan(ipv4).filter(|plan| plan.chosen) {
+            Some(plan) if understood(text, ipv4).is_some_and(|address| plan.subnet.contains(address)) => {}
+            Some(_) => mistakes.push(format!("no configured subnet or ip-range contain the IP address {text}")),
+            None => mistakes.push(
+                "user specified IP address is supported only when connecting to networks with user configured \
+                 subnets"
+                    .to_owned(),
+            ),
+        }
+    }
+    mistakes
 }

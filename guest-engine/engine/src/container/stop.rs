@@ -26,13 +26,15 @@ impl Containers {
     /// Sends a signal, SIGKILL unless named.
     pub async fn kill(&self, key: &str, signal: Option<&str>) -> Result<()> {
         let signal = match signal.filter(|s| !s.is_empty()) {
-            Some(text) => named(text, "kill", key)?,
+            Some(text) => named(text, &format!("cannot kill container: {key}"))?,
             None => SIGKILL,
         };
-        let handle = self.shared.index.find(key)?;
+        let refused = |error: EngineError| {
+            EngineError::new(error.kind(), format!("cannot kill container: {key}: {error}"))
+        };
+        let handle = self.shared.index.find(key).map_err(refused)?;
         if !handle.record().state.status.has_process() {
-            let error = not_running(&handle.id);
-            return Err(EngineError::conflict(format!("cannot kill container: {key}: {error}")));
+            return Err(refused(not_running(&handle.id)));
         }
         let mut observed = handle.observed.clone();
         let exits = observed.borrow().exits;
@@ -48,7 +50,10 @@ impl Containers {
     /// Asks the process to end, and ends it when it has not after `timeout` seconds (-1 waits for ever).
     /// [`ErrorKind::NotModified`] when it is not running.
     pub async fn stop(&self, key: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
-        let signal = signal.filter(|s| !s.is_empty()).map(|s| named(s, "stop", key)).transpose()?;
+        let signal = signal
+            .filter(|s| !s.is_empty())
+            .map(|s| named(s, &format!("cannot stop container: {key}")))
+            .transpose()?;
         let handle = self.shared.index.find(key)?;
         if !handle.record().state.status.counts_as_running() {
             return Err(EngineError::new(ErrorKind::NotModified, "container is not running"));
@@ -59,7 +64,10 @@ impl Containers {
 
     /// Stops the container if it runs, and starts it.
     pub async fn restart(&self, key: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
-        let signal = signal.filter(|s| !s.is_empty()).map(|s| named(s, "restart", key)).transpose()?;
+        let signal = signal
+            .filter(|s| !s.is_empty())
+            .map(|s| named(s, &format!("Cannot restart container {key}")))
+            .transpose()?;
         let handle = self.shared.index.find(key)?;
         let shared = self.shared.clone();
         to_the_end(async move {
@@ -97,10 +105,9 @@ impl Containers {
     }
 }
 
-/// The signal that `text` names, or why the container cannot be dealt with.
-fn named(text: &str, verb: &str, key: &str) -> Result<i32> {
-    signal::parse(text)
-        .map_err(|error| EngineError::invalid(format!("cannot {verb} container: {key}: {error}")))
+/// The signal that `text` names, or `failure` and why.
+fn named(text: &str, failure: &str) -> Result<i32> {
+    signal::parse(text).map_err(|error| EngineError::invalid(format!("{failure}: {error}")))
 }
 
 impl Shared {

@@ -1,7 +1,7 @@
 //! Waiting for a container: registered at once, answered later.
 
 use super::{Containers, record::Observed};
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use futures_util::future::BoxFuture;
 use std::fmt;
 use tokio::sync::watch;
@@ -18,13 +18,12 @@ pub enum WaitCondition {
 }
 
 impl WaitCondition {
-    /// Reads the query; empty is [`WaitCondition::NotRunning`].
-    pub fn parse(text: &str) -> Result<Self> {
+    /// Reads the query; what is unknown is [`WaitCondition::NotRunning`], as for dockerd.
+    pub fn parse(text: &str) -> Self {
         match text {
-            "" | "not-running" => Ok(Self::NotRunning),
-            "next-exit" => Ok(Self::NextExit),
-            "removed" => Ok(Self::Removed),
-            _ => Err(EngineError::invalid(format!("invalid condition: {text:?}"))),
+            "next-exit" => Self::NextExit,
+            "removed" => Self::Removed,
+            _ => Self::NotRunning,
         }
     }
 }

@@ -113,9 +113,9 @@ impl Definition {
     pub(super) fn plug(&self) -> Result<Plug> {
         let mode = |key: &str| self.options.get(key).map_or("", String::as_str);
         let parent = self.parent().to_owned();
-        let unknown = |what: &str, mode: &str| {
+        let unknown = |driver: &str, default: &str, mode: &str| {
             Err(EngineError::invalid(format!(
-                "requested {what} mode '{mode}' is not valid, see the documentation"
+                "requested {driver} mode '{mode}' is not valid, '{default}' mode is the {driver} driver default"
             )))
         };
         match self.driver {
@@ -124,12 +124,12 @@ impl Definition {
                 "private" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Private }),
                 "vepa" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Vepa }),
                 "passthru" => Ok(Plug::Macvlan { parent, mode: MacvlanMode::Passthru }),
-                other => unknown("macvlan", other),
+                other => unknown("macvlan", "bridge", other),
             },
             Driver::Ipvlan => match mode("ipvlan_mode") {
                 "" | "l2" => Ok(Plug::Ipvlan { parent, routed: false }),
                 "l3" => Ok(Plug::Ipvlan { parent, routed: true }),
-                other => unknown("ipvlan", other),
+                other => unknown("ipvlan", "l2", other),
             },
             Driver::Bridge | Driver::Host | Driver::Null => {
                 Ok(Plug::Bridge { name: self.interface(), isolated: !self.inter_container() })

@@ -51,7 +51,7 @@ impl Pool {
 
     /// Gives `owner` the address it asks for.
     pub(super) fn claim(&mut self, address: IpAddr, owner: &str) -> Result<()> {
-        match self.subnet.offset_of(address) {
+        match self.subnet.offset_of(address).filter(|_| self.subnet.can_own(address)) {
             Some(offset) if !self.taken.contains_key(&offset) => {
                 self.taken.insert(offset, owner.to_owned());
                 Ok(())

@@ -73,6 +73,11 @@ impl Subnet {
         }
     }
 
+    /// Whether somebody may have `address`.
+    pub fn can_own(&self, address: IpAddr) -> bool {
+        self.offset_of(address).is_some_and(|offset| self.usable().contains(&offset))
+    }
+
     /// How far the last address lies behind the network's own.
     pub fn last_offset(&self) -> u128 {
         let width = width(self.address);
@@ -134,5 +139,9 @@ pub(crate) mod tests {
         assert_eq!(subnet("fd00::/126").usable(), 1..=3);
         assert_eq!(*subnet("::/0").usable().end(), u128::MAX);
         assert_eq!(subnet("10.0.0.0/24").offset_of("10.0.0.9".parse().unwrap()), Some(9));
+        let can_own = |address: &str| subnet("10.0.0.0/24").can_own(address.parse().unwrap());
+        assert!(
+            can_own("10.0.0.9") && !can_own("10.0.0.0") && !can_own("10.0.0.255") && !can_own("10.0.1.1")
+        );
     }
 }

@@ -94,7 +94,7 @@ async fn names_subnets_and_drivers_are_refused_as_dockerd_does() {
         (ErrorKind::Conflict, "network with name mine already exists")
     );
     let error = refused(request("other", "10.1.2.0/24")).await;
-    assert_eq!(error.to_string(), "invalid pool request: Pool overlaps with other one on this address space");
+    assert_eq!(error.to_string(), "Pool overlaps with other one on this address space");
     let mut overlay = request("other", "");
     overlay.driver = Some("weave".to_owned());
     assert_eq!(refused(overlay).await.to_string(), "plugin \"weave\" not found");

@@ -1,33 +1,11 @@
 //! What volumes may be called. A name becomes a folder.
 
 use crate::error::{EngineError, Result};
-use regex::Regex;
 
 /// What dockerd says that names consist of.
 const ALLOWED: &str = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
 /// Longest name of a folder.
 const LONGEST: usize = 255;
-
-/// Patterns of which a name has to match one; none accepts every name.
-#[derive(Clone, Debug, Default)]
-pub struct NameFilter(Vec<Regex>);
-
-impl NameFilter {
-    /// Understands regular expressions.
-    pub fn new(patterns: &[String]) -> Result<Self> {
-        let invalid = |name: &str| EngineError::invalid(format!("invalid filter 'name={name}'"));
-        patterns
-            .iter()
-            .map(|name| Regex::new(name).map_err(|_| invalid(name)))
-            .collect::<Result<_>>()
-            .map(Self)
-    }
-
-    /// Whether it lets a name through.
-    pub fn accepts(&self, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.is_match(name))
-    }
-}
 
 /// Refuses anything that is no name.
 pub(super) fn check(name: &str) -> Result<()> {

@@ -74,11 +74,11 @@ pub(super) fn mount(source: &VolumeSource, at: &Path) -> Result<()> {
     mounted.map_err(|error| {
         let data =
             if data.is_empty() { String::new() } else { format!(", data: {}", without_password(&data)) };
+        let flags = if first.is_empty() { String::new() } else { format!(", flags: {:#x}", first.bits()) };
         EngineError::system(format!(
-            "mount {}:{}, flags: {:#x}{data}: {}",
+            "mount {}:{}{flags}{data}: {}",
             source.device,
             at.display(),
-            first.bits(),
             error.desc().to_lowercase()
         ))
     })

@@ -39,11 +39,20 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Value>)> {
     let OldConfig { mac_address } = json_body::of_value(body.clone())?;
     let body: ContainerCreateBody = json_body::of_value(body)?;
+    let endpoints = body.networking_config.and_then(|n| n.endpoints_config).unwrap_or_default();
+    if endpoints.len() > 1 && !version.at_least(44) {
+        let mut names: Vec<&str> = endpoints.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        return Err(ApiError::bad_request(format!(
+            "Container cannot be created with multiple network endpoints: {}",
+            names.join(", ")
+        )));
+    }
     let deprecated = version.at_least(44) && mac_address.as_ref().is_some_and(|mac| !mac.is_empty());
     let request = CreateRequest {
         name: query.get("name").map(str::to_owned),
         platform: query.get("platform").map(str::to_owned),
-        endpoints: body.networking_config.and_then(|n| n.endpoints_config).unwrap_or_default(),
+        endpoints,
         host: body.host_config.unwrap_or_default(),
         config: ContainerConfig {
             hostname: body.hostname,

@@ -14,7 +14,7 @@ pub(super) async fn wait(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response> {
-    let condition = WaitCondition::parse(query.text("condition"))?;
+    let condition = WaitCondition::parse(query.text("condition"));
     let waiting = app.engine.containers.wait(&id, condition)?;
     Ok(json_lines(stream::once(async {
         let waited = waiting.done().await;

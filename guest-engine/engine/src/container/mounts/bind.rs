@@ -45,6 +45,10 @@ pub(super) fn parse(text: &str, driver: &str) -> Result<MountSpec> {
         return Err(invalid()
             .because("invalid mount config for type \"volume\": field BindOptions must not be specified"));
     }
+    if mode.no_copy && source.starts_with('/') {
+        return Err(invalid()
+            .because("invalid mount config for type \"bind\": field VolumeOptions must not be specified"));
+    }
     let mut shown = words.to_owned();
     let kind = if source.starts_with('/') {
         MountKind::Bind(BindMount {

@@ -29,7 +29,7 @@ pub(super) fn sink(options: &Options<'_>, subject: &Subject<'_>) -> Result<GelfS
     };
     for key in ["gelf-compression-level", "gelf-compression-type"] {
         if options.is_set(key) && !udp {
-            return Err(EngineError::invalid(format!("compression is only supported on UDP: {key}")));
+            return Err(EngineError::invalid("compression is only supported on UDP"));
         }
     }
     for key in ["gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"] {
@@ -100,8 +100,9 @@ fn server(text: &str) -> Result<LogServer> {
         return Err(EngineError::invalid("gelf: endpoint needs to be TCP or UDP"));
     }
     let host = address.host.to_owned();
-    let port = address.port.and_then(|port| port.parse().ok()).ok_or_else(|| {
-        EngineError::invalid(format!("gelf: please provide gelf-address as {}://host:port", address.scheme))
-    })?;
+    let port = address
+        .port
+        .and_then(|port| port.parse().ok())
+        .ok_or_else(|| EngineError::invalid("gelf: please provide gelf-address as proto://host:port"))?;
     Ok(if address.scheme == "udp" { LogServer::Udp { host, port } } else { LogServer::Tcp { host, port } })
 }
