@@ -45,7 +45,7 @@ impl Actor {
         let mut host = self.record.host.clone();
         apply(&mut host, &change.limits).map_err(refused)?;
         // Clients that change limits alone send a policy without a name.
-        if let Some(policy) = change.policy.filter(|policy| restart::is_named(policy)) {
+        if let Some(policy) = change.policy.filter(restart::is_named) {
             if self.record.auto_remove() {
                 return Err(refused(EngineError::conflict(
                     "Restart policy cannot be updated because AutoRemove is enabled for the container",
