@@ -1,7 +1,7 @@
 //! What the providers with a token have in common: an endpoint, the token in a header, refusals as JSON.
 
 use crate::{
-    http::{Api, CloudError, Dialect, Refusal},
+    http::{Api, Call, CloudError, Dialect, Refusal},
     settings::Settings,
 };
 use machine_drivers::DriverError;
@@ -54,8 +54,24 @@ impl Dialect for Bearer {
     }
 }
 
-/// The entries of a listing.
-pub(crate) fn entries<T: DeserializeOwned>(path: &str, value: Value) -> Result<Vec<T>, CloudError> {
-    serde_json::from_value(value)
-        .map_err(|error| CloudError::Nonsense { what: format!("GET {path}"), detail: error.to_string() })
+/// The entries of a listing, of every page: `ask` calls for a page, whose entries are below `key`, and `more`
+/// says whether another one follows it.
+pub(crate) async fn all<T: DeserializeOwned>(
+    key: &str,
+    ask: impl Fn(&str) -> Call,
+    more: impl Fn(&Value, u64) -> bool,
+) -> Result<Vec<T>, CloudError> {
+    let mut entries = Vec::new();
+    let mut page = 1_u64;
+    loop {
+        let mut answer: Value = ask(&page.to_string()).fetch().await?;
+        let some: Vec<T> = serde_json::from_value(answer[key].take()).map_err(|error| {
+            CloudError::Nonsense { what: format!("The list of {key}"), detail: error.to_string() }
+        })?;
+        entries.extend(some);
+        if !more(&answer, page) {
+            return Ok(entries);
+        }
+        page += 1;
+    }
 }

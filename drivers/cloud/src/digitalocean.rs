@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use machine_drivers::{DriverError, InstanceState, MachineSpec, OptionSpec, Progress};
 use order::Order;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use wire::{Droplet, Firewall, Key};
 
 const PER_PAGE: &str = "200";
@@ -38,20 +38,10 @@ impl DigitalOcean {
         key: &str,
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, CloudError> {
-        let mut entries = Vec::new();
-        let mut page = 1_u64;
-        loop {
-            let number = page.to_string();
-            let mut query = query.to_vec();
-            query.extend([("page", number.as_str()), ("per_page", PER_PAGE)]);
-            let mut answer: Value = self.api.get(path).query(&query).fetch().await?;
-            entries.extend(bearer::entries::<T>(path, answer[key].take())?);
-            // The link's address is the provider's own business; that there is one says all.
-            if answer["links"]["pages"]["next"].as_str().is_none() {
-                return Ok(entries);
-            }
-            page += 1;
-        }
+        let ask =
+            |page: &str| self.api.get(path).query(query).query(&[("page", page), ("per_page", PER_PAGE)]);
+        // The link's address is the provider's own business; that there is one says all.
+        bearer::all(key, ask, |answer, _| answer["links"]["pages"]["next"].is_string()).await
     }
 
     async fn key(&self, public: &str, tags: &Tags) -> Result<u64, CloudError> {
@@ -120,7 +110,8 @@ impl Provider for DigitalOcean {
         progress.step(&format!("Making a {} droplet in {}", order.size, order.region));
         let mut body = order.body.clone();
         body["tags"] = json!(string_tags::of(tags, &order.tags));
-        body["ssh_keys"] = json!([self.key(&order.authorized_key, tags).await?]);
+        let keys = [self.key(&order.authorized_key, tags).await?];
+        body["ssh_keys"] = json!(keys.iter().chain(&order.keys).collect::<Vec<_>>());
         let created: wire::Created = self.api.post("/v2/droplets").json(&body).fetch().await?;
         self.firewall(tags).await?;
         Ok(created.droplet.id.to_string())

@@ -1,8 +1,9 @@
 //! `hetzner`: servers of Hetzner Cloud.
 //!
-//! Servers, the key and the firewall bear the labels `machine-id`, `machine-owner` and `machine-name`. The
-//! firewall is one for all machines of an owner.
+//! Servers, the key, the firewall and the placement group bear the labels `machine-id`, `machine-owner` and
+//! `machine-name`. The last two are shared by all machines of an owner.
 
+mod given;
 mod options;
 mod order;
 mod wire;
@@ -19,13 +20,16 @@ use order::Order;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use wire::{Created, Firewall, Server, SshKey};
+use wire::{Created, Server, Thing, ThingCreated};
 
 const ID_LABEL: &str = "machine-id";
 const OWNER_LABEL: &str = "machine-owner";
 const NAME_LABEL: &str = "machine-name";
 /// Entries of a page; the API gives no more.
 const PER_PAGE: &str = "50";
+/// What we make besides servers, and where it is.
+const KINDS: [(&str, &str); 3] =
+    [("SSH key", "ssh_keys"), ("firewall", "firewalls"), ("placement group", "placement_groups")];
 
 /// A project, connected.
 #[derive(Debug)]
@@ -41,19 +45,10 @@ impl Hetzner {
         key: &str,
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, CloudError> {
-        let mut entries = Vec::new();
-        let mut page = 1_u64;
-        loop {
-            let number = page.to_string();
-            let mut query = query.to_vec();
-            query.extend([("page", number.as_str()), ("per_page", PER_PAGE)]);
-            let mut answer: Value = self.api.get(path).query(&query).fetch().await?;
-            entries.extend(bearer::entries::<T>(path, answer[key].take())?);
-            match answer["meta"]["pagination"]["next_page"].as_u64() {
-                Some(next) if next > page => page = next,
-                _ => return Ok(entries),
-            }
-        }
+        let ask =
+            |page: &str| self.api.get(path).query(query).query(&[("page", page), ("per_page", PER_PAGE)]);
+        bearer::all(key, ask, |answer, page| answer["meta"]["pagination"]["next_page"].as_u64() > Some(page))
+            .await
     }
 
     /// The firewall that lets in SSH and ping only.
@@ -63,29 +58,34 @@ impl Hetzner {
         let ssh = json!({ "direction": "in", "protocol": "tcp", "port": "22", "source_ips": anywhere });
         let ping = json!({ "direction": "in", "protocol": "icmp", "source_ips": anywhere });
         let body = json!({ "name": name, "labels": labels(&tags.shared()), "rules": [ssh, ping] });
-        let find = || async {
-            let found: Vec<Firewall> = self.all("/firewalls", "firewalls", &[("name", &name)]).await?;
-            Ok(found.first().map(|firewall| firewall.id))
-        };
-        ensure(find, || async {
-            let created: wire::FirewallCreated = self.api.post("/firewalls").json(&body).fetch().await?;
-            Ok(created.firewall.id)
-        })
-        .await
+        self.thing("firewalls", ("name", &name), &body).await
+    }
+
+    /// The placement group that keeps the owner's servers on different hosts.
+    async fn spread(&self, tags: &Tags) -> Result<u64, CloudError> {
+        let name = tags.spread_name();
+        let body = json!({ "name": name, "labels": labels(&tags.shared()), "type": "spread" });
+        self.thing("placement_groups", ("name", &name), &body).await
     }
 
     /// The key, by which the project sends nobody a root password.
-    async fn key(&self, public: &str, tags: &Tags) -> Result<u64, CloudError> {
+    async fn key(&self, order: &Order, tags: &Tags) -> Result<u64, CloudError> {
         let selector = format!("{ID_LABEL}={}", tags.machine_id);
-        let body = json!({ "name": tags.key_name(), "public_key": public, "labels": labels(tags) });
+        let labels = all_labels(&order.key_labels, tags);
+        let body = json!({ "name": tags.key_name(), "public_key": order.authorized_key, "labels": labels });
+        self.thing("ssh_keys", ("label_selector", &selector), &body).await
+    }
+
+    /// The id of the thing of this kind that `query` finds, else of one made of `body`.
+    async fn thing(&self, kind: &str, query: (&str, &str), body: &Value) -> Result<u64, CloudError> {
+        let path = format!("/{kind}");
         let find = || async {
-            let keys: Vec<SshKey> =
-                self.all("/ssh_keys", "ssh_keys", &[("label_selector", &selector)]).await?;
-            Ok(keys.first().map(|key| key.id))
+            let found: Vec<Thing> = self.all(&path, kind, &[query]).await?;
+            Ok(found.first().map(|thing| thing.id))
         };
         ensure(find, || async {
-            let created: wire::KeyCreated = self.api.post("/ssh_keys").json(&body).fetch().await?;
-            Ok(created.ssh_key.id)
+            let created: ThingCreated = self.api.post(&path).json(body).fetch().await?;
+            Ok(created.thing.id)
         })
         .await
     }
@@ -120,9 +120,13 @@ impl Provider for Hetzner {
     ) -> Result<String, CloudError> {
         progress.step(&format!("Making a {} server in {}", order.server_type, order.location));
         let mut body = order.body.clone();
-        let labels: BTreeMap<String, String> = order.labels.iter().cloned().chain(labels(tags)).collect();
-        body["labels"] = json!(labels);
-        body["ssh_keys"] = json!([self.key(&order.authorized_key, tags).await?.to_string()]);
+        body["labels"] = json!(all_labels(&order.labels, tags));
+        let keys: Vec<String> =
+            [self.key(order, tags).await?].iter().chain(&order.keys).map(ToString::to_string).collect();
+        body["ssh_keys"] = json!(keys);
+        if order.spread {
+            body["placement_group"] = json!(self.spread(tags).await?);
+        }
         if body.get("firewalls").is_none() && order.public {
             body["firewalls"] = json!([{ "firewall": self.firewall(tags).await? }]);
         }
@@ -173,22 +177,23 @@ impl Provider for Hetzner {
 
     async fn belongings(&self) -> Result<Vec<Belonging>, CloudError> {
         let selector = [("label_selector", ID_LABEL)];
-        let keys: Vec<SshKey> = self.all("/ssh_keys", "ssh_keys", &selector).await?;
-        let firewalls: Vec<Firewall> = self.all("/firewalls", "firewalls", &selector).await?;
-        let belonging = |kind, id: u64, name, labels: &BTreeMap<String, String>| Belonging {
-            kind,
-            id: id.to_string(),
-            name,
-            machine_id: label(labels, ID_LABEL),
-            owner: label(labels, OWNER_LABEL),
-        };
-        let keys = keys.into_iter().map(|key| belonging("SSH key", key.id, key.name, &key.labels));
-        let walls = firewalls.into_iter().map(|wall| belonging("firewall", wall.id, wall.name, &wall.labels));
-        Ok(keys.chain(walls).collect())
+        let mut belongings = Vec::new();
+        for (kind, folder) in KINDS {
+            let things: Vec<Thing> = self.all(&format!("/{folder}"), folder, &selector).await?;
+            belongings.extend(things.into_iter().map(|thing| Belonging {
+                kind,
+                id: thing.id.to_string(),
+                name: thing.name,
+                machine_id: label(&thing.labels, ID_LABEL),
+                owner: label(&thing.labels, OWNER_LABEL),
+            }));
+        }
+        Ok(belongings)
     }
 
     async fn discard(&self, belonging: &Belonging) -> Result<(), CloudError> {
-        let folder = if belonging.kind == "firewall" { "firewalls" } else { "ssh_keys" };
+        let known = KINDS.iter().find(|(kind, _)| *kind == belonging.kind);
+        let Some((_, folder)) = known else { return Ok(()) };
         self.api.delete(&format!("/{folder}/{}", belonging.id)).gone().await
     }
 }
@@ -221,6 +226,11 @@ fn vm(server: Server) -> Vm {
 fn labels(tags: &Tags) -> BTreeMap<String, String> {
     let pairs = [(ID_LABEL, &tags.machine_id), (OWNER_LABEL, &tags.owner), (NAME_LABEL, &tags.name)];
     pairs.map(|(key, value)| (key.to_owned(), value.clone())).into()
+}
+
+/// The user's labels and, stronger, ours.
+fn all_labels(wanted: &[(String, String)], tags: &Tags) -> BTreeMap<String, String> {
+    wanted.iter().cloned().chain(labels(tags)).collect()
 }
 
 fn label(labels: &BTreeMap<String, String>, key: &str) -> String {

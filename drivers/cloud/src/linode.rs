@@ -37,21 +37,14 @@ impl Linode {
         path: &str,
         filter: Option<Value>,
     ) -> Result<Vec<T>, CloudError> {
-        let mut entries = Vec::new();
-        let mut page = 1_u64;
-        loop {
-            let number = page.to_string();
-            let mut call = self.api.get(path).query(&[("page", number.as_str()), ("page_size", PAGE_SIZE)]);
-            if let Some(filter) = &filter {
-                call = call.header("x-filter", &filter.to_string());
+        let ask = |page: &str| {
+            let call = self.api.get(path).query(&[("page", page), ("page_size", PAGE_SIZE)]);
+            match &filter {
+                Some(filter) => call.header("x-filter", &filter.to_string()),
+                None => call,
             }
-            let mut answer: Value = call.fetch().await?;
-            entries.extend(bearer::entries::<T>(path, answer["data"].take())?);
-            if answer["pages"].as_u64().unwrap_or(1) <= page {
-                return Ok(entries);
-            }
-            page += 1;
-        }
+        };
+        bearer::all("data", ask, |answer, page| answer["pages"].as_u64() > Some(page)).await
     }
 
     /// The firewall that lets in SSH and ping only.
@@ -113,7 +106,14 @@ impl Provider for Linode {
         progress.step(&format!("Making a {} Linode in {}", order.kind, order.region));
         let mut body = order.body.clone();
         body["tags"] = json!(string_tags::of(tags, &order.tags));
-        body["firewall_id"] = json!(self.firewall(tags).await?);
+        let firewall = self.firewall(tags).await?;
+        if order.interfaces_of_its_own {
+            let address = json!({ "address": "auto", "primary": true });
+            let public = json!({ "ipv4": { "addresses": [address] } });
+            body["interfaces"] = json!([{ "public": public, "firewall_id": firewall }]);
+        } else {
+            body["firewall_id"] = json!(firewall);
+        }
         let made: Machine = self.api.post("/linode/instances").json(&body).fetch().await?;
         Ok(made.id.to_string())
     }

@@ -120,6 +120,11 @@ impl Tags {
         format!("machine-{}-{}", self.name, short(&self.machine_id))
     }
 
+    /// The name of the owner's placement group, where machines can be kept apart.
+    pub(crate) fn spread_name(&self) -> String {
+        format!("machine-spread-{}", short(&self.owner))
+    }
+
     /// The name of the owner's firewall that lets in SSH and ping only.
     pub(crate) fn firewall_name(&self) -> String {
         format!("machine-ssh-{}", short(&self.owner))

@@ -74,6 +74,12 @@ impl<'a> Settings<'a> {
         self.list(name).into_iter().map(pair).collect()
     }
 
+    /// Sentences about what is given and changes nothing, for those options and reasons.
+    pub(crate) fn unused(&self, options: &[(&str, &str)]) -> Vec<String> {
+        let given = options.iter().filter(|(name, _)| self.options.contains_key(*name));
+        given.map(|(name, why)| format!("--{name} is not used: {why}")).collect()
+    }
+
     pub(crate) fn flag(&self, name: &str) -> bool {
         matches!(self.options.get(name), Some(OptionValue::Flag))
     }

@@ -9,9 +9,10 @@ use std::{fmt::Write as _, fs};
 /// Between the parts of a document of several; cannot occur in ours.
 const BOUNDARY: &str = "==machine-user-data==";
 
-/// The document for `spec`; `extra` is the user's own, in any form that cloud-init knows.
-pub(crate) fn document(spec: &MachineSpec, extra: Option<&str>) -> String {
-    let ours = cloud_config(&spec.identity);
+/// The document for `spec`: who has one of `more_keys` may log in as well; `extra` is the user's own, in any
+/// form that cloud-init knows.
+pub(crate) fn document(spec: &MachineSpec, more_keys: &[String], extra: Option<&str>) -> String {
+    let ours = cloud_config(&spec.identity, more_keys);
     let Some(extra) = extra.filter(|extra| !extra.trim().is_empty()) else { return ours };
     let mut document = format!("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n");
     // Ours last, so that it wins.
@@ -39,7 +40,9 @@ pub(crate) fn read(path: Option<&str>) -> Result<Option<String>, DriverError> {
     path.map(read).transpose()
 }
 
-fn cloud_config(identity: &Identity) -> String {
+fn cloud_config(identity: &Identity, more_keys: &[String]) -> String {
+    let authorized = [&identity.authorized_key].into_iter().chain(more_keys);
+    let authorized: String = authorized.map(|key| format!("  - {}\n", key.trim())).collect();
     let key: String = identity.host_private.trim().lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "#cloud-config\n\
@@ -47,9 +50,8 @@ fn cloud_config(identity: &Identity) -> String {
          ssh_pwauth: false\n\
          ssh_deletekeys: true\n\
          ssh_keys:\n  ed25519_private: |\n{key}  ed25519_public: {}\n\
-         ssh_authorized_keys:\n  - {}\n",
+         ssh_authorized_keys:\n{authorized}",
         identity.host_public.trim(),
-        identity.authorized_key.trim(),
     )
 }
 
@@ -93,7 +95,9 @@ mod tests {
 
     #[test]
     fn the_keys_are_seeded() {
-        let document = document(&spec(), None);
+        let more = ["ssh-rsa CCCC me@home".to_owned()];
+        assert!(document(&spec(), &more, None).ends_with(" machine\n  - ssh-rsa CCCC me@home\n"));
+        let document = document(&spec(), &[], None);
         assert_eq!(
             document,
             "#cloud-config\ndisable_root: false\nssh_pwauth: false\nssh_deletekeys: true\nssh_keys:\n  \
@@ -105,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_users_own_stands_beside_ours() {
-        let document = document(&spec(), Some("#!/bin/sh\necho hi\n"));
+        let document = document(&spec(), &[], Some("#!/bin/sh\necho hi\n"));
         assert!(document.starts_with("MIME-Version: 1.0\n"), "{document}");
         assert!(
             document.contains("Content-Type: text/x-shellscript; charset=\"utf-8\"\n\n#!/bin/sh\necho hi\n")

@@ -21,11 +21,19 @@ pub struct Account {
     pub droplets: Fleet,
     pub keys: BTreeMap<u64, Value>,
     pub firewalls: BTreeMap<u64, Value>,
+    /// Every request for a droplet.
+    pub orders: Vec<Value>,
 }
 
 impl Account {
     pub fn on(hypervisor: Box<dyn Hypervisor>) -> Self {
-        Self { next: 0, droplets: Fleet::on(hypervisor), keys: BTreeMap::new(), firewalls: BTreeMap::new() }
+        Self {
+            next: 0,
+            droplets: Fleet::on(hypervisor),
+            keys: BTreeMap::new(),
+            firewalls: BTreeMap::new(),
+            orders: Vec::new(),
+        }
     }
 
     fn id(&mut self) -> u64 {
@@ -51,6 +59,7 @@ impl Account {
     }
 
     fn create(&mut self, body: &Value) -> Answer {
+        self.orders.push(body.clone());
         let mut keys = Vec::new();
         for id in body["ssh_keys"].as_array().into_iter().flatten() {
             let Some(key) = id.as_u64().and_then(|id| self.keys.get(&id)) else {
@@ -101,6 +110,12 @@ impl World for Account {
             ("GET", ["regions"]) => Self::page("regions", &regions(), asked),
             ("GET", ["sizes"]) => Self::page("sizes", &sizes(), asked),
             ("GET", ["images"]) => Self::page("images", &images(), asked),
+            ("GET", ["images", wanted]) => {
+                match own_images().into_iter().find(|image| image["id"] == id || image["slug"] == *wanted) {
+                    Some(image) => Answer::json(200, &json!({ "image": image })),
+                    None => self.error(404, "not_found"),
+                }
+            }
             ("GET", ["droplets"]) => {
                 let all: Vec<Value> =
                     self.droplets.look_at_all().into_iter().map(|(_, server)| droplet(server)).collect();
@@ -202,4 +217,10 @@ fn images() -> Vec<Value> {
             "name": slug, "public": true, "status": "available" })
     };
     vec![one("ubuntu-24-04-x64", "Ubuntu"), one("debian-13-x64", "Debian"), one("debian-12-x64", "Debian")]
+}
+
+/// Those that are in no listing of distributions.
+fn own_images() -> Vec<Value> {
+    let one = |id: u64, slug: Value, kind: &str, region: &str| json!({ "id": id, "slug": slug, "distribution": "Ubuntu", "regions": [region], "type": kind, "name": "own" });
+    vec![one(4711, Value::Null, "snapshot", "ams3"), one(4712, json!("app-24-04"), "base", "nyc3")]
 }

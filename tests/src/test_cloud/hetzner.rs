@@ -23,11 +23,21 @@ pub struct Project {
     pub servers: Fleet,
     pub keys: BTreeMap<u64, Value>,
     pub firewalls: BTreeMap<u64, Value>,
+    pub groups: BTreeMap<u64, Value>,
+    /// Every request for a server.
+    pub orders: Vec<Value>,
 }
 
 impl Project {
     pub fn on(hypervisor: Box<dyn Hypervisor>) -> Self {
-        Self { next: 0, servers: Fleet::on(hypervisor), keys: BTreeMap::new(), firewalls: BTreeMap::new() }
+        Self {
+            next: 0,
+            servers: Fleet::on(hypervisor),
+            keys: BTreeMap::new(),
+            firewalls: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            orders: Vec::new(),
+        }
     }
 
     fn id(&mut self) -> u64 {
@@ -59,6 +69,7 @@ impl Project {
     }
 
     fn create(&mut self, body: &Value) -> Answer {
+        self.orders.push(body.clone());
         if self.servers.servers().any(|server| server.document["name"] == body["name"]) {
             return self.error(409, "uniqueness_error");
         }
@@ -117,7 +128,28 @@ impl World for Project {
         match (asked.method.as_str(), parts.as_slice()) {
             ("GET", ["server_types"]) => Self::page("server_types", types(), asked),
             ("GET", ["images"]) => Self::page("images", images(), asked),
-            ("GET", ["networks"]) => Self::page("networks", vec![], asked),
+            ("GET", ["images", _]) => match images().into_iter().find(|image| image["id"] == id) {
+                Some(image) => Answer::json(200, &json!({ "image": image })),
+                None => self.error(404, "not_found"),
+            },
+            ("GET", ["networks"]) => {
+                Self::page("networks", vec![json!({ "id": 71, "name": "office" })], asked)
+            }
+            ("GET", ["volumes"]) => Self::page("volumes", volumes(), asked),
+            ("GET", ["primary_ips"]) => Self::page("primary_ips", addresses(), asked),
+            ("GET", ["placement_groups"]) => {
+                Self::page("placement_groups", self.groups.values().cloned().collect(), asked)
+            }
+            ("POST", ["placement_groups"]) => {
+                let id = self.id();
+                let mut group = asked.body.clone();
+                group["id"] = id.into();
+                self.groups.insert(id, group.clone());
+                Answer::json(201, &json!({ "placement_group": group }))
+            }
+            ("DELETE", ["placement_groups", _]) if self.groups.remove(&id).is_some() => {
+                Answer::json(204, &Value::Null)
+            }
             ("GET", ["servers"]) => {
                 let all = self.servers.look_at_all().into_iter().map(|(_, server)| shown(server)).collect();
                 Self::page("servers", all, asked)
@@ -231,4 +263,18 @@ fn images() -> Vec<Value> {
         one(3, "debian-13", "debian", "13", Value::Null),
         one(4, "ubuntu-24.04", "ubuntu", "24.04", Value::Null),
     ]
+}
+
+fn volumes() -> Vec<Value> {
+    let one = |id: u64, name: &str, location: &str, server: Value| json!({ "id": id, "name": name, "server": server, "size": 10, "location": { "name": location } });
+    vec![
+        one(81, "cache", "ash", Value::Null),
+        one(82, "data", "fsn1", Value::Null),
+        one(83, "taken", "fsn1", json!(1)),
+    ]
+}
+
+fn addresses() -> Vec<Value> {
+    let one = |id: u64, name: &str, kind: &str, ip: &str| json!({ "id": id, "name": name, "type": kind, "ip": ip, "location": { "name": "ash" } });
+    vec![one(91, "front", "ipv4", "198.51.100.7"), one(92, "front6", "ipv6", "2001:db8:7::/64")]
 }

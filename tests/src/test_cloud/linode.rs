@@ -19,11 +19,21 @@ pub struct Account {
     next: u64,
     pub linodes: Fleet,
     pub firewalls: BTreeMap<u64, Value>,
+    /// How new Linodes are connected; empty where the token may not know.
+    pub interfaces: &'static str,
+    /// Every request for a Linode.
+    pub orders: Vec<Value>,
 }
 
 impl Account {
     pub fn on(hypervisor: Box<dyn Hypervisor>) -> Self {
-        Self { next: 0, linodes: Fleet::on(hypervisor), firewalls: BTreeMap::new() }
+        Self {
+            next: 0,
+            linodes: Fleet::on(hypervisor),
+            firewalls: BTreeMap::new(),
+            interfaces: "legacy_config_default_but_linode_allowed",
+            orders: Vec::new(),
+        }
     }
 
     fn id(&mut self) -> u64 {
@@ -35,7 +45,9 @@ impl Account {
         let filter = asked.headers.get("x-filter").map(|filter| filter.to_str().unwrap());
         let filter: Value = filter.map_or(Value::Null, |filter| serde_json::from_str(filter).unwrap());
         let fits = |entry: &&Value| {
-            filter["tags"].as_str().is_none_or(|tag| entry["tags"].as_array().unwrap().contains(&json!(tag)))
+            let is_tagged = |tag: &str| entry["tags"].as_array().unwrap().contains(&json!(tag));
+            filter["tags"].as_str().is_none_or(is_tagged)
+                && filter.get("username").is_none_or(|user| entry["username"] == *user)
         };
         let entries: Vec<&Value> = entries.iter().filter(fits).collect();
         let page: usize = asked.query.get("page").map_or(1, |page| page.parse().unwrap());
@@ -50,6 +62,7 @@ impl Account {
     }
 
     fn create(&mut self, body: &Value) -> Answer {
+        self.orders.push(body.clone());
         for field in ["region", "type", "image", "root_pass", "authorized_keys", "label", "metadata", "tags"]
         {
             if body[field].is_null() {
@@ -63,7 +76,17 @@ impl Account {
         if self.linodes.servers().any(|other| other.document["label"] == body["label"]) {
             return self.error(400, "Label must be unique among your linodes");
         }
-        if !body["firewall_id"].as_u64().is_some_and(|id| self.firewalls.contains_key(&id)) {
+        // The older generation has firewalls of Linodes, the newer one of interfaces.
+        let newer = match (self.interfaces, body["interface_generation"].as_str()) {
+            ("linode_only", Some("legacy_config")) => return self.error(400, "Not allowed in this account"),
+            ("linode_only" | "linode_default_but_legacy_config_allowed", None) | (_, Some("linode")) => true,
+            _ => false,
+        };
+        let firewall = if newer { &body["interfaces"][0]["firewall_id"] } else { &body["firewall_id"] };
+        if newer && !body["firewall_id"].is_null() {
+            return self.error(400, "Please apply Cloud Firewall to the interfaces of the Linode");
+        }
+        if !firewall.as_u64().is_some_and(|id| self.firewalls.contains_key(&id)) {
             return self.error(404, "Not found");
         }
         let keys = body["authorized_keys"].as_array().into_iter().flatten();
@@ -106,6 +129,19 @@ impl World for Account {
             ("GET", ["regions"]) => self.page(&regions(), asked),
             ("GET", ["linode", "types"]) => self.page(&types(), asked),
             ("GET", ["images"]) => self.page(&images(), asked),
+            ("GET", ["account", "settings"]) if self.interfaces.is_empty() => {
+                self.error(401, "Your OAuth token is not authorized to use this endpoint.")
+            }
+            ("GET", ["account", "settings"]) => {
+                Answer::json(200, &json!({ "managed": false, "interfaces_for_new_linodes": self.interfaces }))
+            }
+            ("GET", ["linode", "stackscripts"]) => self.page(&stackscripts(), asked),
+            ("GET", ["linode", "stackscripts", _]) => {
+                match stackscripts().into_iter().find(|script| script["id"] == id) {
+                    Some(script) => Answer::json(200, &script),
+                    None => self.error(404, "Not found"),
+                }
+            }
             ("GET", ["linode", "instances"]) => {
                 let all: Vec<Value> =
                     self.linodes.look_at_all().into_iter().map(|(_, server)| shown(server)).collect();
@@ -179,4 +215,9 @@ fn images() -> Vec<Value> {
         one("linode/debian12", "Debian", &["cloud-init"]),
         one("linode/ubuntu24.04", "Ubuntu", &["cloud-init"]),
     ]
+}
+
+fn stackscripts() -> Vec<Value> {
+    let one = |id: u64, label: &str, images: &[&str]| json!({ "id": id, "username": "me", "label": label, "images": images, "tags": [] });
+    vec![one(21, "old", &["linode/debian9"]), one(22, "swap", &["any/all"]), one(23, "zram", &["any/all"])]
 }

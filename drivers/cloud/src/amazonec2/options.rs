@@ -53,7 +53,7 @@ pub(super) static OPTIONS: &[OptionSpec] = &[
         "amazonec2-spot-price",
         "The most a spot instance may cost an hour, in dollars (default: the on-demand price)",
     ),
-    OptionSpec::text(
+    OptionSpec::number(
         "amazonec2-block-duration-minutes",
         "Refused: AWS sells no spot instances by time any more",
     ),
@@ -91,7 +91,10 @@ pub(super) static OPTIONS: &[OptionSpec] = &[
         "Accepted for docker-machine's sake: each machine has a key of its own",
     )
     .env("AWS_SSH_KEYPATH"),
-    OptionSpec::text("amazonec2-retries", "Accepted for docker-machine's sake: what may pass is tried again"),
+    OptionSpec::number(
+        "amazonec2-retries",
+        "Accepted for docker-machine's sake: what may pass is tried again",
+    ),
     OptionSpec::text("amazonec2-endpoint", "URL or host name of the API (default: the region's)")
         .env("AWS_ENDPOINT"),
     OptionSpec::flag(

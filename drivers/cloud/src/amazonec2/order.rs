@@ -25,6 +25,12 @@ const USER_DATA_LIMIT: usize = 16 * 1024;
 /// Types of root disks that need nothing else to be said.
 const VOLUME_TYPES: [&str; 3] = ["gp2", "gp3", "standard"];
 
+/// Options that change nothing here, and why.
+const UNUSED: [(&str, &str); 2] = [
+    ("amazonec2-ssh-keypath", "the machine has a key of its own"),
+    ("amazonec2-retries", "what may pass is tried again for a while"),
+];
+
 /// An instance to be made.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -79,7 +85,7 @@ pub(super) async fn decide(
         key(ec2, settings, &spec.identity.authorized_key)
     )?;
 
-    let mut remarks = remarks(settings);
+    let mut remarks = settings.unused(&UNUSED);
     let root = image.root_device.as_str();
     if let Some(device) = settings.text("amazonec2-device-name").filter(|device| *device != root) {
         remarks.push(format!("--amazonec2-device-name {device} is not used: the image's root is {root}"));
@@ -121,23 +127,12 @@ pub(super) async fn decide(
 }
 
 fn refuse_what_is_gone(settings: &Settings<'_>) -> Result<(), CloudError> {
-    let minutes = settings.text("amazonec2-block-duration-minutes").filter(|minutes| *minutes != "0");
-    if minutes.is_some() {
+    if settings.number("amazonec2-block-duration-minutes").is_some_and(|minutes| minutes > 0) {
         return Err(CloudError::unavailable(
             "--amazonec2-block-duration-minutes: AWS sells no spot instances by time any more",
         ));
     }
     Ok(())
-}
-
-/// Sentences about what is accepted and changes nothing.
-fn remarks(settings: &Settings<'_>) -> Vec<String> {
-    let unused = [
-        ("amazonec2-ssh-keypath", "the machine has a key of its own"),
-        ("amazonec2-retries", "what may pass is tried again for a while"),
-    ];
-    let given = unused.iter().filter(|(name, _)| settings.text(name).is_some());
-    given.map(|(name, why)| format!("--{name} is not used: {why}")).collect()
 }
 
 /// Which addresses the instance has, and which of them is used.
@@ -180,7 +175,7 @@ impl Addresses {
 
 fn user_data(spec: &MachineSpec, settings: &Settings<'_>) -> Result<String, CloudError> {
     let extra = user_data::read(settings.text("amazonec2-userdata"))?;
-    let document = user_data::document(spec, extra.as_deref());
+    let document = user_data::document(spec, &[], extra.as_deref());
     if document.len() > USER_DATA_LIMIT {
         return Err(CloudError::unavailable(format!(
             "--amazonec2-userdata: with the machine's keys it is {} bytes, and EC2 takes {USER_DATA_LIMIT}",

@@ -5,7 +5,7 @@ use machine_drivers::OptionSpec;
 pub(super) static OPTIONS: &[OptionSpec] = &[
     OptionSpec::text("digitalocean-access-token", "API token with read and write access")
         .env("DIGITALOCEAN_ACCESS_TOKEN"),
-    OptionSpec::text("digitalocean-image", "Image by slug (default: the newest Debian)")
+    OptionSpec::text("digitalocean-image", "Image by slug or number (default: the newest Debian)")
         .env("DIGITALOCEAN_IMAGE"),
     OptionSpec::text("digitalocean-region", "Region (default: nyc3, or the first that has the size)")
         .env("DIGITALOCEAN_REGION"),
@@ -30,6 +30,16 @@ pub(super) static OPTIONS: &[OptionSpec] = &[
     OptionSpec::number("digitalocean-ssh-port", "TCP port of the droplet's SSH server")
         .env("DIGITALOCEAN_SSH_PORT")
         .or_number(22),
+    OptionSpec::text(
+        "digitalocean-ssh-key-fingerprint",
+        "SSH key of the account, by its fingerprint, that may log in as well",
+    )
+    .env("DIGITALOCEAN_SSH_KEY_FINGERPRINT"),
+    OptionSpec::text(
+        "digitalocean-ssh-key-path",
+        "Accepted for docker-machine's sake: each machine has a key of its own",
+    )
+    .env("DIGITALOCEAN_SSH_KEY_PATH"),
     OptionSpec::text("digitalocean-endpoint", "URL of the API")
         .env("DIGITALOCEAN_ENDPOINT")
         .or("https://api.digitalocean.com"),

@@ -2,7 +2,7 @@
 
 use super::{
     DigitalOcean,
-    wire::{Image, Region, Size},
+    wire::{Image, Key, OneImage, Region, Size},
 };
 use crate::{
     http::CloudError,
@@ -18,12 +18,20 @@ const MEMORY: u64 = 1024;
 /// docker-machine's region, taken where it has the size.
 const REGION: &str = "nyc3";
 
+/// Options that change nothing here, and why.
+const UNUSED: [(&str, &str); 2] = [
+    ("digitalocean-ssh-key-path", "the machine has a key of its own"),
+    ("digitalocean-private-networking", "every droplet is in a private network"),
+];
+
 /// A droplet to be made.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(super) size: String,
     pub(super) region: String,
     pub(super) authorized_key: String,
+    /// Keys of the account that may log in as well.
+    pub(super) keys: Vec<u64>,
     /// The user's tags.
     pub(super) tags: Vec<String>,
     /// The request, but for what is made on the way: the key and our tags.
@@ -37,7 +45,7 @@ pub(super) async fn decide(
 ) -> Result<Plan<Order>, CloudError> {
     let regions: Vec<Region> = account.all("/v2/regions", "regions", &[]).await?;
     let sizes: Vec<Size> = account.all("/v2/sizes", "sizes", &[]).await?;
-    let images: Vec<Image> = account.all("/v2/images", "images", &[("type", "distribution")]).await?;
+    let keys = keys(account, settings).await?;
 
     let wanted_region = settings.text("digitalocean-region");
     if let Some(region) = wanted_region {
@@ -64,45 +72,75 @@ pub(super) async fn decide(
             first.cloned().ok_or_else(|| CloudError::unavailable("The size is not to be had anywhere now"))?
         }
     };
-    let there: Vec<&Image> =
-        images.iter().filter(|image| image.slug.is_some() && image.regions.contains(&region)).collect();
-    let slug = |image: &Image| image.slug.clone().unwrap_or_default();
-    let image = match settings.text("digitalocean-image") {
-        // A number is an image of the user's own.
-        Some(number) if number.parse::<u64>().is_ok() => number.to_owned(),
-        Some(wanted) => slug(choose("image", wanted, &there, |i| i.slug.as_deref().unwrap_or_default())?),
-        None => {
-            let version = |image: &&&Image| -> u32 {
-                image.slug.as_deref().and_then(|s| s.split('-').nth(1)?.parse().ok()).unwrap_or(0)
-            };
-            let newest = there.iter().filter(|image| image.distribution == "Debian").max_by_key(version);
-            slug(newest.ok_or_else(|| {
-                CloudError::unavailable("There is no image of Debian; name one with --digitalocean-image")
-            })?)
-        }
-    };
+    let image = image(account, settings, &region).await?;
     let extra = user_data::read(settings.text("digitalocean-userdata"))?;
-    let image_value = image.parse::<u64>().map_or_else(|_| json!(image), |number| json!(number));
     let body = json!({
         "name": spec.name,
         "region": region,
         "size": size.slug,
-        "image": image_value,
+        "image": image.slug.as_ref().map_or_else(|| json!(image.id), |slug| json!(slug)),
         "ipv6": settings.flag("digitalocean-ipv6"),
         "backups": settings.flag("digitalocean-backups"),
         "monitoring": settings.flag("digitalocean-monitoring"),
-        "user_data": user_data::document(spec, extra.as_deref()),
+        "user_data": user_data::document(spec, &[], extra.as_deref()),
     });
-    let remarks = vec![format!(
-        "Size {} ({} CPUs, {} MB) in {region}, image {image}",
-        size.slug, size.vcpus, size.memory
-    )];
+    let mut remarks = settings.unused(&UNUSED);
+    remarks.push(format!(
+        "Size {} ({} CPUs, {} MB) in {region}, image {}",
+        size.slug,
+        size.vcpus,
+        size.memory,
+        image.slug.unwrap_or_else(|| image.id.to_string())
+    ));
     let order = Order {
         size: size.slug.clone(),
         region,
         authorized_key: spec.identity.authorized_key.clone(),
+        keys,
         tags: settings.list("digitalocean-tags"),
         body,
     };
     Ok(Plan { order, reach: Reach::of(settings, DigitalOcean::NAME, "root")?, remarks })
+}
+
+/// The image that is wanted, else the newest Debian; in this region.
+async fn image(
+    account: &DigitalOcean,
+    settings: &Settings<'_>,
+    region: &String,
+) -> Result<Image, CloudError> {
+    let mut images: Vec<Image> = account.all("/v2/images", "images", &[("type", "distribution")]).await?;
+    images.retain(|image| image.slug.is_some() && image.regions.contains(region));
+    let Some(wanted) = settings.text("digitalocean-image") else {
+        let newest = images.into_iter().filter(|image| image.distribution == "Debian").max_by_key(version);
+        return newest.ok_or_else(|| {
+            CloudError::unavailable("There is no image of Debian; name one with --digitalocean-image")
+        });
+    };
+    let chosen = choose("image", wanted, &images, |image| image.slug.as_deref().unwrap_or_default()).cloned();
+    let is_name = wanted.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if chosen.is_ok() || !is_name {
+        return chosen;
+    }
+    // One of the user's own, which has a number only, or an application's.
+    match account.api.get(&format!("/v2/images/{wanted}")).find::<OneImage>().await? {
+        Some(OneImage { image }) if image.regions.contains(region) => Ok(image),
+        Some(OneImage { image }) => Err(CloudError::unavailable(format!(
+            "Image {wanted} is not in {region}; it is in {}",
+            image.regions.join(", ")
+        ))),
+        None => chosen,
+    }
+}
+
+/// The release in a slug, `13` of `debian-13-x64`.
+fn version(image: &Image) -> u32 {
+    image.slug.as_deref().and_then(|slug| slug.split('-').nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+/// The key of the account that is named.
+async fn keys(account: &DigitalOcean, settings: &Settings<'_>) -> Result<Vec<u64>, CloudError> {
+    let Some(wanted) = settings.text("digitalocean-ssh-key-fingerprint") else { return Ok(Vec::new()) };
+    let all: Vec<Key> = account.all("/v2/account/keys", "ssh_keys", &[]).await?;
+    Ok(vec![choose("SSH key", wanted, &all, |key| &key.fingerprint)?.id])
 }

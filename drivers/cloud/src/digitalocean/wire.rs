@@ -61,6 +61,8 @@ impl Action {
 pub(super) struct Key {
     pub(super) id: u64,
     pub(super) name: String,
+    #[serde(default)]
+    pub(super) fingerprint: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,12 +96,18 @@ pub(super) struct Size {
     pub(super) regions: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Image {
+    pub(super) id: u64,
     pub(super) slug: Option<String>,
     pub(super) distribution: String,
     #[serde(default)]
     pub(super) regions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OneImage {
+    pub(super) image: Image,
 }
 
 /// `{"id","message"}`.

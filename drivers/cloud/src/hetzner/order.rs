@@ -2,7 +2,8 @@
 
 use super::{
     Hetzner,
-    wire::{Image, Network, ServerType},
+    given::Given,
+    wire::{Image, OneImage, ServerType},
 };
 use crate::{
     http::CloudError,
@@ -16,14 +17,28 @@ use serde_json::{Value, json};
 /// GB of memory that a machine nobody sized has.
 const MEMORY: f64 = 2.0;
 
+/// Options that change nothing here, and why.
+const UNUSED: [(&str, &str); 4] = [
+    ("hetzner-existing-key-path", "the machine has a key of its own"),
+    ("hetzner-wait-on-error", "what may pass is tried again for a while"),
+    ("hetzner-wait-on-polling", "how often to look is known"),
+    ("hetzner-wait-for-running-timeout", "a server has ten minutes to run"),
+];
+
 /// A server to be made.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(super) server_type: String,
     pub(super) location: String,
     pub(super) authorized_key: String,
+    /// Keys of the project that may log in as well.
+    pub(super) keys: Vec<u64>,
     /// The user's labels.
     pub(super) labels: Vec<(String, String)>,
+    /// The same of the machine's key.
+    pub(super) key_labels: Vec<(String, String)>,
+    /// On another host than the owner's other servers.
+    pub(super) spread: bool,
     /// It has a public address, and so needs a firewall.
     pub(super) public: bool,
     /// The request, but for what is made on the way: key, firewall and our labels.
@@ -36,14 +51,21 @@ pub(super) async fn decide(
     settings: &Settings<'_>,
 ) -> Result<Plan<Order>, CloudError> {
     let types: Vec<ServerType> = hetzner.all("/server_types", "server_types", &[]).await?;
-    let (server_type, location) = size(&types, settings)?;
+    let given = Given::of(hetzner, settings).await?;
+    let (server_type, location) = size(&types, settings, &given)?;
     let (image, image_name) = image(hetzner, settings).await?;
-    let networks = networks(hetzner, settings).await?;
-    let no_public = settings.flag("hetzner-disable-public");
-    let ipv4 = !no_public && !settings.flag("hetzner-disable-public-ipv4");
-    let ipv6 = !no_public && !settings.flag("hetzner-disable-public-ipv6");
+    let without = |names: [&str; 2]| {
+        settings.flag("hetzner-disable-public") || names.iter().any(|name| settings.flag(name))
+    };
+    let ipv4 = !without(["hetzner-disable-public-ipv4", "hetzner-disable-public-4"]);
+    let ipv6 = !without(["hetzner-disable-public-ipv6", "hetzner-disable-public-6"]);
+    if (!ipv4 && given.ipv4.is_some()) || (!ipv6 && given.ipv6.is_some()) {
+        return Err(CloudError::unavailable(
+            "A server without public addresses of a kind cannot have a primary IP of that kind",
+        ));
+    }
     let private = settings.flag("hetzner-use-private-network");
-    if private && networks.is_empty() {
+    if private && given.networks.is_empty() {
         return Err(CloudError::unavailable("--hetzner-use-private-network needs --hetzner-networks"));
     }
     if !private && !ipv4 && !ipv6 {
@@ -52,6 +74,7 @@ pub(super) async fn decide(
         ));
     }
     let extra = match settings.text("hetzner-user-data") {
+        Some(path) if settings.flag("hetzner-user-data-from-file") => user_data::read(Some(path))?,
         Some(text) => Some(text.to_owned()),
         None => user_data::read(settings.text("hetzner-user-data-file"))?,
     };
@@ -60,34 +83,24 @@ pub(super) async fn decide(
         "server_type": server_type.name,
         "image": image,
         "location": location,
-        "user_data": user_data::document(spec, extra.as_deref()),
+        "user_data": user_data::document(spec, &settings.list("hetzner-additional-key"), extra.as_deref()),
         "start_after_create": true,
         "public_net": { "enable_ipv4": ipv4, "enable_ipv6": ipv6 },
     });
-    if !networks.is_empty() {
-        body["networks"] = json!(networks);
-    }
-    let firewalls = settings.list("hetzner-firewalls");
-    if !firewalls.is_empty() {
-        let numbers: Vec<u64> = firewalls
-            .iter()
-            .map(|id| {
-                id.parse().map_err(|_| {
-                    CloudError::unavailable(format!("--hetzner-firewalls takes numbers, not {id:?}"))
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        body["firewalls"] = numbers.iter().map(|id| json!({ "firewall": id })).collect();
-    }
-    let remarks = vec![format!(
+    given.put_into(&mut body);
+    let mut remarks = settings.unused(&UNUSED);
+    remarks.push(format!(
         "Server type {} ({} cores, {} GB) in {location}, image {image_name}",
         server_type.name, server_type.cores, server_type.memory
-    )];
+    ));
     let order = Order {
         server_type: server_type.name.clone(),
         location,
         authorized_key: spec.identity.authorized_key.clone(),
+        keys: given.keys.iter().map(|key| key.id).collect(),
         labels: settings.pairs("hetzner-server-label")?,
+        key_labels: settings.pairs("hetzner-key-label")?,
+        spread: settings.flag("hetzner-auto-spread"),
         public: ipv4 || ipv6,
         body,
     };
@@ -99,6 +112,7 @@ pub(super) async fn decide(
 fn size<'a>(
     types: &'a [ServerType],
     settings: &Settings<'_>,
+    given: &Given,
 ) -> Result<(&'a ServerType, String), CloudError> {
     let wanted_location = settings.text("hetzner-server-location");
     if let Some(location) = wanted_location {
@@ -106,6 +120,7 @@ fn size<'a>(
             types.iter().flat_map(|t| t.prices.iter().map(|p| p.location.as_str())).collect();
         choose("location", location, &all, |name| name)?;
     }
+    let wanted_location = given.location(wanted_location)?;
     let candidates: Vec<&ServerType> = match settings.text("hetzner-server-type") {
         Some(name) => vec![choose("server type", name, types, |t| &t.name)?],
         None => types.iter().filter(|t| t.deprecation.is_none() && t.memory >= MEMORY).collect(),
@@ -126,7 +141,7 @@ fn size<'a>(
                     .locations
                     .iter()
                     .any(|l| l.name == price.location && l.deprecation.is_none() && l.available);
-            let here = wanted_location.is_none_or(|wanted| wanted == price.location);
+            let here = wanted_location.as_ref().is_none_or(|wanted| *wanted == price.location);
             if let (true, true, Ok(gross)) = (sold, here, price.price_monthly.gross.parse::<f64>()) {
                 offers.push((gross, server_type, &price.location));
             }
@@ -144,8 +159,8 @@ async fn image(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<(String, St
     if let Some(arch) = settings.text("hetzner-image-arch").filter(|arch| *arch != "x86") {
         return Err(CloudError::unavailable(format!("--hetzner-image-arch {arch}: the engine is for x86")));
     }
-    if let Some(id) = settings.text("hetzner-image-id") {
-        return Ok((id.to_owned(), id.to_owned()));
+    if let Some(id) = settings.text("hetzner-image-id").filter(|id| *id != "0") {
+        return image_by_number(hetzner, id).await;
     }
     let query = [("type", "system"), ("architecture", "x86"), ("status", "available")];
     let mut images: Vec<Image> = hetzner.all("/images", "images", &query).await?;
@@ -167,15 +182,19 @@ async fn image(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<(String, St
     Ok((chosen.id.to_string(), name(chosen)))
 }
 
-async fn networks(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<Vec<u64>, CloudError> {
-    let wanted = settings.list("hetzner-networks");
-    if wanted.is_empty() {
-        return Ok(Vec::new());
+/// One of the user's own, a snapshot say: there is no list to choose from that would say anything.
+async fn image_by_number(hetzner: &Hetzner, id: &str) -> Result<(String, String), CloudError> {
+    let absent = || CloudError::unavailable(format!("There is no image {id:?} in this project"));
+    if id.parse::<u64>().is_err() {
+        return Err(absent());
     }
-    let all: Vec<Network> = hetzner.all("/networks", "networks", &[]).await?;
-    let find = |wanted: &String| {
-        let by_number = all.iter().find(|network| network.id.to_string() == *wanted);
-        by_number.map_or_else(|| choose("network", wanted, &all, |n| &n.name), Ok).map(|network| network.id)
-    };
-    wanted.iter().map(find).collect()
+    let found = hetzner.api.get(&format!("/images/{id}")).find::<OneImage>().await?;
+    let image = found.ok_or_else(absent)?.image;
+    match (image.architecture.as_str(), image.status.as_str()) {
+        ("x86", "available") => Ok((id.to_owned(), image.name.unwrap_or_else(|| id.to_owned()))),
+        ("x86", status) => Err(CloudError::unavailable(format!("Image {id} is {status}"))),
+        (other, _) => {
+            Err(CloudError::unavailable(format!("Image {id} is for {other}; the engine is for x86")))
+        }
+    }
 }

@@ -66,30 +66,11 @@ pub(super) struct ActionError {
     pub(super) message: String,
 }
 
+/// What making a key, a firewall or a placement group is answered with.
 #[derive(Debug, Deserialize)]
-pub(super) struct SshKey {
-    pub(super) id: u64,
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct KeyCreated {
-    pub(super) ssh_key: SshKey,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Firewall {
-    pub(super) id: u64,
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct FirewallCreated {
-    pub(super) firewall: Firewall,
+pub(super) struct ThingCreated {
+    #[serde(alias = "ssh_key", alias = "firewall", alias = "placement_group")]
+    pub(super) thing: Thing,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,6 +118,7 @@ pub(super) struct Amount {
 pub(super) struct Image {
     pub(super) id: u64,
     pub(super) name: Option<String>,
+    pub(super) status: String,
     pub(super) os_flavor: String,
     pub(super) os_version: Option<String>,
     pub(super) architecture: String,
@@ -145,8 +127,29 @@ pub(super) struct Image {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Network {
+pub(super) struct OneImage {
+    pub(super) image: Image,
+}
+
+/// Something of the project's, of any kind; what a kind does not have is not there.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Thing {
     pub(super) id: u64,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) location: Option<Location>,
+    /// Whose a volume is.
+    pub(super) server: Option<u64>,
+    /// Whose an address is.
+    pub(super) assignee_id: Option<u64>,
+    pub(super) ip: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Location {
     pub(super) name: String,
 }
 

@@ -27,6 +27,12 @@ pub(super) static OPTIONS: &[OptionSpec] = &[
     OptionSpec::number("linode-ssh-port", "TCP port of the Linode's SSH server")
         .env("LINODE_SSH_PORT")
         .or_number(22),
+    OptionSpec::text("linode-stackscript", "StackScript to run at the first boot, by number or USER/LABEL")
+        .env("LINODE_STACKSCRIPT"),
+    OptionSpec::text("linode-stackscript-data", "What the StackScript asks for, as a JSON object")
+        .env("LINODE_STACKSCRIPT_DATA"),
+    OptionSpec::text("linode-ua-prefix", "Accepted for docker-machine's sake: calls say who makes them")
+        .env("LINODE_UA_PREFIX"),
     OptionSpec::number("linode-docker-port", "Accepted for docker-machine's sake: the engine has no port")
         .env("LINODE_DOCKER_PORT"),
     OptionSpec::text("linode-endpoint", "URL of the API")

@@ -3,7 +3,7 @@
 
 use super::{
     Linode,
-    wire::{Image, Region, Type},
+    wire::{AccountSettings, Image, Region, StackScript, Type},
 };
 use crate::{
     http::CloudError,
@@ -21,6 +21,12 @@ const MEMORY: u64 = 1024;
 /// docker-machine's region, taken where it takes user-data.
 const REGION: &str = "us-east";
 
+/// Options that change nothing here, and why.
+const UNUSED: [(&str, &str); 2] = [
+    ("linode-docker-port", "the engine is reached over SSH"),
+    ("linode-ua-prefix", "calls say who makes them"),
+];
+
 /// A Linode to be made.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -28,6 +34,8 @@ pub(crate) struct Order {
     pub(super) region: String,
     /// The user's tags.
     pub(super) tags: Vec<String>,
+    /// The firewall holds for its interface, not for the Linode.
+    pub(super) interfaces_of_its_own: bool,
     /// The request, but for what is made on the way: the firewall and our tags.
     pub(super) body: Value,
 }
@@ -91,22 +99,97 @@ pub(super) async fn decide(
         "booted": true,
         "swap_size": settings.number("linode-swap-size").unwrap_or(512),
         "private_ip": settings.flag("linode-create-private-ip"),
-        "metadata": { "user_data": STANDARD.encode(user_data::document(spec, None)) },
+        "metadata": { "user_data": STANDARD.encode(user_data::document(spec, &[], None)) },
     });
     let users = settings.list("linode-authorized-users");
     if !users.is_empty() {
         body["authorized_users"] = json!(users);
     }
-    let mut remarks = vec![format!(
+    if let Some((id, data)) = stackscript(account, settings, &image.id).await? {
+        body["stackscript_id"] = json!(id);
+        body["stackscript_data"] = data;
+    }
+    let generation = generation(account).await?;
+    let interfaces_of_its_own = generation == Some("linode");
+    if interfaces_of_its_own && settings.flag("linode-create-private-ip") {
+        return Err(CloudError::unavailable(
+            "--linode-create-private-ip: new Linodes of this account have no private addresses",
+        ));
+    }
+    if let Some(generation) = generation {
+        body["interface_generation"] = json!(generation);
+    }
+    let mut remarks = settings.unused(&UNUSED);
+    remarks.push(format!(
         "Type {} ({} CPUs, {} MB) in {}, image {}",
         kind.id, kind.vcpus, kind.memory, region.id, image.id
-    )];
-    if settings.number("linode-docker-port").is_some() {
-        remarks.push("--linode-docker-port is not used: the engine is reached over SSH".to_owned());
-    }
-    let order =
-        Order { kind: kind.id.clone(), region: region.id.clone(), tags: settings.list("linode-tags"), body };
+    ));
+    let order = Order {
+        kind: kind.id.clone(),
+        region: region.id.clone(),
+        tags: settings.list("linode-tags"),
+        interfaces_of_its_own,
+        body,
+    };
     Ok(Plan { order, reach: Reach::of(settings, Linode::NAME, "root")?, remarks })
+}
+
+/// The StackScript that is wanted, and what it asks for.
+async fn stackscript(
+    account: &Linode,
+    settings: &Settings<'_>,
+    image: &str,
+) -> Result<Option<(u64, Value)>, CloudError> {
+    let data = settings.text("linode-stackscript-data");
+    let Some(wanted) = settings.text("linode-stackscript") else {
+        return match data {
+            Some(_) => Err(CloudError::unavailable("--linode-stackscript-data needs --linode-stackscript")),
+            None => Ok(None),
+        };
+    };
+    let data = match data.map(serde_json::from_str::<Value>) {
+        None => json!({}),
+        Some(Ok(data)) if data.is_object() => data,
+        Some(_) => return Err(CloudError::unavailable("--linode-stackscript-data takes a JSON object")),
+    };
+    let script = match wanted.split_once('/') {
+        Some((user, label)) => {
+            let filter = json!({ "username": user });
+            let all: Vec<StackScript> = account.all("/linode/stackscripts", Some(filter)).await?;
+            choose(&format!("StackScript of {user}"), label, &all, |script| &script.label)?;
+            all.into_iter().find(|script| script.label == label)
+        }
+        None if wanted.parse::<u64>().is_ok() => {
+            account.api.get(&format!("/linode/stackscripts/{wanted}")).find().await?
+        }
+        None => None,
+    };
+    let script = script.ok_or_else(|| {
+        CloudError::unavailable(format!(
+            "There is no StackScript {wanted:?}; name one by number or USER/LABEL"
+        ))
+    })?;
+    if !script.images.iter().any(|fit| fit == image || fit == "any/all") {
+        return Err(CloudError::unavailable(format!(
+            "StackScript {wanted} is not for {image}; it is for {}",
+            script.images.join(", ")
+        )));
+    }
+    Ok(Some((script.id, data)))
+}
+
+/// Which generation of interfaces to ask for: firewalls hold for Linodes of the older, and for interfaces of
+/// the newer one. An account may have only one; where it has both, or the token may not know, it is the older.
+async fn generation(account: &Linode) -> Result<Option<&'static str>, CloudError> {
+    let settings: AccountSettings = match account.api.get("/account/settings").fetch().await {
+        Err(CloudError::Refused(refusal)) if matches!(refusal.status, 401 | 403 | 404) => return Ok(None),
+        settings => settings?,
+    };
+    Ok(match settings.interfaces_for_new_linodes.as_str() {
+        "linode_only" => Some("linode"),
+        "linode_default_but_legacy_config_allowed" => Some("legacy_config"),
+        _ => None,
+    })
 }
 
 /// Three to 64 of `[A-Za-z0-9_.-]`, no two of the last three in a row.

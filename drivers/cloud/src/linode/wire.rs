@@ -59,6 +59,22 @@ pub(super) struct Image {
     pub(super) capabilities: Vec<String>,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct StackScript {
+    pub(super) id: u64,
+    pub(super) label: String,
+    /// For which images it is.
+    #[serde(default)]
+    pub(super) images: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AccountSettings {
+    /// How new Linodes are connected; older API versions do not say.
+    #[serde(default)]
+    pub(super) interfaces_for_new_linodes: String,
+}
+
 /// `{"errors":[{"field","reason"}]}`.
 pub(super) fn refusal(status: u16, body: &Value) -> Refusal {
     let sentence = |error: &Value| {
@@ -70,6 +86,8 @@ pub(super) fn refusal(status: u16, body: &Value) -> Refusal {
     };
     let sentences: Vec<String> = body["errors"].as_array().into_iter().flatten().map(sentence).collect();
     let message = sentences.join("; ");
+    // The token is good, but not for this.
+    let status = if status == 401 && message.contains("not authorized") { 403 } else { status };
     Refusal {
         status,
         code: String::new(),

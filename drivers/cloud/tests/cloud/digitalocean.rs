@@ -5,6 +5,7 @@ use machine_drivers::{
     Driver, DriverError, MachineSpec, Silent,
     conformance::{Subject, conformance},
 };
+use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
 use tempfile::TempDir;
 use tests::test_cloud::{
@@ -112,5 +113,42 @@ async fn an_action_that_fails_is_told_at_once() {
     let error = cloud.driver.kill(&instance).await.unwrap_err();
     assert!(error.to_string().contains("errored"), "{error}");
     cloud.driver.kill(&instance).await.unwrap();
+    assert_eq!(cloud.fake.violations(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn keys_and_images_of_the_users_own_are_taken() {
+    let cloud = Cloud::new();
+    let key = json!({ "id": 61, "name": "mine", "public_key": "ssh-rsa M", "fingerprint": "aa:bb" });
+    cloud.fake.world(|account| account.keys.insert(61, key));
+    let with = |options: &[(&str, &str)]| Cloud::in_account(Arc::clone(&cloud.fake), options);
+    let mine = with(&[
+        ("digitalocean-ssh-key-fingerprint", "aa:bb"),
+        ("digitalocean-ssh-key-path", "/root/.ssh/id_rsa"),
+        ("digitalocean-image", "4711"),
+        ("digitalocean-region", "ams3"),
+    ]);
+    assert_eq!(
+        mine.driver.check(&mine.spec).await.unwrap(),
+        [
+            "--digitalocean-ssh-key-path is not used: the machine has a key of its own",
+            "Size s-1vcpu-1gb (1 CPUs, 1024 MB) in ams3, image 4711"
+        ]
+    );
+    let instance = mine.driver.create(&mine.spec, &Silent).await.unwrap();
+    let order = cloud.fake.world(|account| account.orders[0].clone());
+    assert_eq!((&order["image"], &order["ssh_keys"][1]), (&json!(4711), &json!(61)));
+    mine.driver.remove(&instance).await.unwrap();
+    assert!(cloud.fake.world(|account| account.keys.contains_key(&61)), "it is not ours to remove");
+    let app = with(&[("digitalocean-image", "app-24-04")]);
+    app.driver.check(&app.spec).await.unwrap();
+    for (option, value, sentence) in [
+        ("digitalocean-ssh-key-fingerprint", "cc", "There is no SSH key \"cc\"; there are aa:bb"),
+        ("digitalocean-image", "4711", "Image 4711 is not in nyc3; it is in ams3"),
+    ] {
+        let other = with(&[(option, value)]);
+        let error = other.driver.check(&other.spec).await.unwrap_err();
+        assert!(matches!(&error, DriverError::InvalidSpec(text) if text == sentence), "{error:?}");
+    }
     assert_eq!(cloud.fake.violations(), BTreeSet::new());
 }

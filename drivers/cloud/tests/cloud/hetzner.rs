@@ -5,7 +5,7 @@ use machine_drivers::{
     Driver, DriverError, InstanceState, MachineSpec, Silent,
     conformance::{Subject, conformance},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tests::test_cloud::{
@@ -235,4 +235,100 @@ async fn gc_finds_what_belongs_to_no_machine_and_nothing_else() {
     gc(true).await.unwrap();
     assert_eq!(gc(false).await.unwrap(), []);
     assert_eq!(fake.world(|project| (project.servers.len(), project.keys.len())), (2, 2));
+}
+
+#[tokio::test]
+async fn everything_asked_for_is_in_the_request() {
+    let fake = Cloud::new().fake;
+    let extra = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(extra.path(), "#!/bin/sh\necho from a file\n").unwrap();
+    fake.world(|project| {
+        project.keys.insert(61, json!({ "id": 61, "name": "mine", "public_key": "ssh-rsa M" }))
+    });
+    let cloud = Cloud::in_project(
+        Arc::clone(&fake),
+        &[
+            ("hetzner-image-id", "2"),
+            ("hetzner-networks", "office"),
+            ("hetzner-volumes", "cache"),
+            ("hetzner-primary-ipv4", "198.51.100.7"),
+            ("hetzner-disable-public-6", ""),
+            ("hetzner-existing-key-id", "61"),
+            ("hetzner-additional-key", "ssh-rsa AAAA me@home"),
+            ("hetzner-server-label", "team=ci,machine-id=not-this"),
+            ("hetzner-key-label", "team=ci"),
+            ("hetzner-auto-spread", ""),
+            ("hetzner-user-data", extra.path().to_str().unwrap()),
+            ("hetzner-user-data-from-file", ""),
+            ("hetzner-existing-key-path", "/root/.ssh/id_rsa"),
+        ],
+    );
+    let remarks = cloud.driver.check(&cloud.spec).await.unwrap();
+    assert_eq!(
+        remarks,
+        [
+            "--hetzner-existing-key-path is not used: the machine has a key of its own",
+            "Server type cx23 (2 cores, 4 GB) in ash, image debian-12"
+        ]
+    );
+    let instance = cloud.driver.create(&cloud.spec, &Silent).await.unwrap();
+    let order = fake.world(|project| project.orders[0].clone());
+    for (at, value) in [
+        ("/image", json!("2")),
+        ("/location", json!("ash")),
+        ("/networks", json!([71])),
+        ("/volumes", json!([81])),
+        ("/public_net", json!({ "enable_ipv4": true, "enable_ipv6": false, "ipv4": 91 })),
+        ("/ssh_keys/1", json!("61")),
+        ("/labels/team", json!("ci")),
+        ("/labels/machine-id", json!(cloud.spec.machine_id)),
+    ] {
+        assert_eq!(order.pointer(at), Some(&value), "{at}");
+    }
+    let user_data = order["user_data"].as_str().unwrap();
+    assert!(user_data.contains("  - ssh-rsa AAAA me@home\n") && user_data.contains("echo from a file"));
+    let label =
+        |project: &mut Project| project.keys.values().filter(|key| key["labels"]["team"] == "ci").count();
+    assert_eq!(fake.world(label), 1);
+    assert_eq!(fake.world(|project| project.groups.len()), 1);
+
+    // One placement group for all, which goes when nobody needs it.
+    let second = Cloud::in_project(Arc::clone(&fake), &[("hetzner-auto-spread", "")]);
+    let other = second.driver.create(&second.spec, &Silent).await.unwrap();
+    assert_eq!(fake.world(|project| project.groups.len()), 1);
+    cloud.driver.remove(&instance).await.unwrap();
+    second.driver.remove(&other).await.unwrap();
+    assert!(fake.world(|project| project.keys.contains_key(&61)), "the user's key is not ours to remove");
+    let gone = cloud.driver.leftovers(&cloud.spec.options, &cloud.spec.owner, &BTreeSet::new(), true).await;
+    let kinds: Vec<String> = gone.unwrap().into_iter().map(|left| left.kind).collect();
+    assert_eq!(kinds, ["firewall", "placement group"]);
+    assert_eq!(fake.violations(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn what_there_is_not_is_refused_with_what_there_is() {
+    let fake = Cloud::new().fake;
+    for (options, sentence) in [
+        (vec![("image-id", "77")], "There is no image \"77\" in this project"),
+        (vec![("networks", "home")], "There is no network \"home\"; there are office"),
+        (vec![("volumes", "80")], "There is no volume \"80\"; there are cache, data, taken"),
+        (vec![("volumes", "taken")], "taken is another server's already"),
+        (vec![("volumes", "cache,data")], "data is in fsn1, and the server would be in ash"),
+        (
+            vec![("volumes", "data"), ("server-location", "ash")],
+            "data is in fsn1, and the server would be in ash",
+        ),
+        (vec![("primary-ipv4", "front6")], "Primary IP front6 is no ipv4 address"),
+        (vec![("firewalls", "web")], "There is no firewall \"web\"; there are "),
+        (vec![("placement-group", "far")], "There is no placement group \"far\"; there are "),
+        (vec![("existing-key-id", "5")], "There is no SSH key \"5\"; there are "),
+    ] {
+        let names: Vec<(String, &str)> =
+            options.iter().map(|(name, value)| (format!("hetzner-{name}"), *value)).collect();
+        let options: Vec<(&str, &str)> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let cloud = Cloud::in_project(Arc::clone(&fake), &options);
+        let error = cloud.driver.check(&cloud.spec).await.unwrap_err();
+        assert!(matches!(&error, DriverError::InvalidSpec(text) if text == sentence), "{error:?}");
+    }
+    assert_eq!(fake.count("POST"), 0, "nothing is made by looking");
 }

@@ -3,6 +3,7 @@
 
 mod amazonec2;
 mod digitalocean;
+mod docker_machine;
 mod generic;
 mod hetzner;
 mod linode;
