@@ -1,5 +1,7 @@
 //! `linode` against an account whose answers are of the shape of recorded ones.
 
+mod recorded;
+
 use crate::subject::{driver, spec};
 use machine_drivers::{
     Driver, DriverError, MachineSpec, Silent,
