@@ -6,7 +6,7 @@ use tests::{
     Host, Network, artifacts,
     run::eventually,
     test_cloud::{
-        DebianVms, Fake, Phase, TOKEN,
+        COMMANDS_OVER_SSH, DebianVms, Fake, Phase, TOKEN,
         digitalocean::{Account, SPECIFICATION},
     },
 };
@@ -26,9 +26,8 @@ fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
 
     let create = [&["create", "-d", "digitalocean"], &account[..], &["ci-1"]].concat();
     host.machine(&create)?.ok()?;
-    let sessions = "journalctl -b -o cat -u ssh | grep -c 'Starting session: command'";
     // The question itself is one.
-    let trips = host.machine(&["ssh", "ci-1", sessions])?.ok()?.parse::<usize>()? - 1;
+    let trips = host.machine(&["ssh", "ci-1", COMMANDS_OVER_SSH])?.ok()?.parse::<usize>()? - 1;
     assert!(trips <= MOST_ROUND_TRIPS, "{trips} commands ran over SSH");
 
     let busybox = artifacts::busybox()?;

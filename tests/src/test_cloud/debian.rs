@@ -21,6 +21,9 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// How many commands ran over SSH since the VM was booted, this one included: each is a round trip.
+pub const COMMANDS_OVER_SSH: &str = "sudo journalctl -b -o cat -u ssh | grep -c 'Starting session: command'";
+
 /// MiB. The engine, a container and what unpacking the engine takes.
 const MEMORY: u32 = 768;
 
