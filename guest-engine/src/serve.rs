@@ -20,6 +20,7 @@ use engine::{
     engine::{Ports, Settings},
     registry::RegistryOptions,
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
@@ -64,6 +65,7 @@ pub async fn serve(
     mut options: ServeOptions,
     ports: impl FnOnce(&ServeOptions, Arc<KeeperLink>) -> Ports,
 ) -> Result<(), ServeError> {
+    raise_descriptor_limit();
     // Absolute from here on: containers' records and mounts name these folders.
     options.data_root = prepare_folder(&options.data_root)?;
     options.run_root = prepare_folder(&options.run_root)?;
@@ -112,6 +114,17 @@ pub async fn serve(
     drop(std::fs::remove_file(&options.socket));
     tracing::info!("The engine ends");
     Ok(())
+}
+
+/// As Go does for dockerd: connections, published ports and followed logs need more than a shell's 1024.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        false => Ok(()),
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "The number of descriptors stays limited");
+    }
 }
 
 async fn stop_containers(engine: &Engine) {

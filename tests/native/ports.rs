@@ -138,3 +138,16 @@ fn a_port_that_is_taken_is_named_and_nothing_stays_behind() -> Result<()> {
     engine.docker(&["run", "--rm", "-p", "9999:1", "busybox", "true"])?.ok()?;
     Ok(())
 }
+
+#[test]
+fn a_thousand_ports_are_published_and_closed() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    for _ in 0..2 {
+        serve(&engine, "many", &["-p", "20000-20998:20000-20998", "-p", "20999:80"])?;
+        assert_eq!(engine.docker(&["port", "many"])?.ok()?.lines().count(), 2000, "of both families");
+        let page = engine.in_its_network(&["wget", "-T", "5", "-qO-", "http://172.17.0.1:20999/"])?;
+        assert_eq!(page, "many");
+        engine.docker(&["rm", "-f", "many"])?.ok()?;
+    }
+    Ok(())
+}

@@ -19,6 +19,9 @@ const EVERYWHERE: &str = "published";
 const SOMEWHERE: &str = "published-on";
 const ARRIVING: &str = "published-arrive";
 const FROM_HERE: &str = "published-local";
+/// How many elements a message takes. The kernel confirms each message, and drops a transaction whose
+/// confirmations do not fit into the socket's buffer: some 250.
+const PER_MESSAGE: usize = 500;
 /// What `nft` calls the types, six bits each: only for its listing.
 const PORT_TYPE: u32 = 13;
 const PROTOCOL_TYPE: u32 = 12;
@@ -96,26 +99,43 @@ fn frame(batch: &mut Batch) {
 }
 
 fn elements(batch: &mut Batch, ports: &[PortSpec], present: bool) {
-    for port in ports {
-        // IPv6 arrives at the listener.
-        let (IpAddr::V4(host), IpAddr::V4(container)) = (port.host.ip(), port.container.ip()) else {
-            continue;
-        };
-        let (map, key) = key(host, port);
-        let data = [container.octets(), padded(port.container.port())].concat();
-        let header = header();
-        let request = batch.inner.request();
-        if present {
-            let elements = request.set_create().op_newsetelem_do(&header).into_encoder();
-            let list = elements.push_table_bytes(TABLE).push_set_bytes(map.as_bytes()).nested_elements();
-            let element = list.nested_elem().nested_key().push_value(&key).end_nested();
-            drop(element.nested_data().push_value(&data).end_nested());
-        } else {
-            let elements = request.op_delsetelem_do(&header).into_encoder();
-            let list = elements.push_table_bytes(TABLE).push_set_bytes(map.as_bytes()).nested_elements();
-            drop(list.nested_elem().nested_key().push_value(&key).end_nested());
+    for map in [EVERYWHERE, SOMEWHERE] {
+        let of_map: Vec<_> = ports.iter().filter_map(element).filter(|element| element.map == map).collect();
+        for part in of_map.chunks(PER_MESSAGE) {
+            let header = header();
+            let request = batch.inner.request();
+            if present {
+                let message = request.set_create().op_newsetelem_do(&header).into_encoder();
+                let message = message.push_table_bytes(TABLE).push_set_bytes(map.as_bytes());
+                part.iter().fold(message.nested_elements(), |list, Element { key, data, .. }| {
+                    let element = list.nested_elem().nested_key().push_value(key).end_nested();
+                    element.nested_data().push_value(data).end_nested().end_nested()
+                });
+            } else {
+                let message = request.op_delsetelem_do(&header).into_encoder();
+                let message = message.push_table_bytes(TABLE).push_set_bytes(map.as_bytes());
+                part.iter().fold(message.nested_elements(), |list, Element { key, .. }| {
+                    list.nested_elem().nested_key().push_value(key).end_nested().end_nested()
+                });
+            }
         }
     }
+}
+
+/// A port as the map that it belongs to has it.
+struct Element {
+    map: &'static str,
+    key: Vec<u8>,
+    data: Vec<u8>,
+}
+
+/// `None` for IPv6, which arrives at the listener.
+fn element(port: &PortSpec) -> Option<Element> {
+    let (IpAddr::V4(host), IpAddr::V4(container)) = (port.host.ip(), port.container.ip()) else {
+        return None;
+    };
+    let (map, key) = key(host, port);
+    Some(Element { map, key, data: [container.octets(), padded(port.container.port())].concat() })
 }
 
 fn key(host: Ipv4Addr, port: &PortSpec) -> (&'static str, Vec<u8>) {
