@@ -245,3 +245,21 @@ fn networks_are_found_by_pattern_and_use() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn ipv6_subnets_without_ipv6_are_told_and_not_used() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let body = r#"{"Name":"six","IPAM":{"Config":[{"Subnet":"10.9.0.0/24"},{"Subnet":"fd09::/64"}]}}"#;
+    json_of(&engine, "POST /networks/create", body)?;
+    let ipam = &json_of(&engine, "GET /networks/six", "")?["IPAM"];
+    let subnets = json!([{ "Subnet": "10.9.0.0/24" }, { "Subnet": "fd09::/64" }]);
+    assert_eq!(ipam, &json!({ "Driver": "default", "Options": null, "Config": subnets }));
+    let run =
+        ["run", "--rm", "--network", "six", "--ip6", "fd09::9", "busybox", "ip", "addr", "show", "eth0"];
+    let addresses = engine.docker(&run)?.ok()?;
+    assert!(addresses.contains("10.9.0.2") && !addresses.contains("fd09::9"), "{addresses}");
+    let outside = ["run", "--rm", "--network", "six", "--ip6", "fd01::9", "busybox", "true"];
+    let refused = engine.docker(&outside)?.fails(125)?;
+    assert!(refused.contains("no configured subnet or ip-range contain the IP address fd01::9"), "{refused}");
+    Ok(())
+}

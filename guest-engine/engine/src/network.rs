@@ -361,6 +361,8 @@ impl State {
         let ipv6 = request.enable_ipv6.unwrap_or(false);
         let ipam = request.ipam.unwrap_or_default();
         let asked = request::plans(ipam.config.as_deref().unwrap_or_default(), ipv6)?;
+        let (asked, idle): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|plan| ipv6 || plan.subnet.is_ipv4());
         let definition = Definition {
             name,
             id: random_id()?,
@@ -371,8 +373,9 @@ impl State {
             attachable: request.attachable.unwrap_or(false),
             options: request.options.unwrap_or_default().into_iter().collect(),
             labels: request.labels.unwrap_or_default().into_iter().collect(),
-            ipam_options: ipam.options.unwrap_or_default().into_iter().collect(),
+            ipam_options: ipam.options.map(|options| options.into_iter().collect()),
             plans: self.choose_plans(driver, asked, ipv6, routes, site)?,
+            idle_plans: idle.into_iter().map(request::AskedPlan::complete).collect(),
         };
         let interface = definition.interface();
         let same = |other: &&Network| {
@@ -545,8 +548,9 @@ fn predefined_definition(identity: Identity, driver: Driver, subnet: Subnet, int
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
         labels: BTreeMap::new(),
-        ipam_options: BTreeMap::new(),
+        ipam_options: None,
         plans: if bridge { vec![automatic(subnet)] } else { Vec::new() },
+        idle_plans: Vec::new(),
     }
 }
 

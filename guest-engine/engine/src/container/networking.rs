@@ -320,14 +320,16 @@ fn address_mistakes(definition: &Definition, ipam: Option<&EndpointIpamConfig>) 
         }
     }
     for (text, ipv4) in asked {
-        match definition.plan(ipv4).filter(|plan| plan.chosen) {
-            Some(plan) if understood(text, ipv4).is_some_and(|address| plan.subnet.contains(address)) => {}
-            Some(_) => mistakes.push(format!("no configured subnet or ip-range contain the IP address {text}")),
-            None => mistakes.push(
+        let address = understood(text, ipv4);
+        let mut plans = definition.chosen_plans(ipv4).peekable();
+        if plans.peek().is_none() {
+            mistakes.push(
                 "user specified IP address is supported only when connecting to networks with user configured \
                  subnets"
                     .to_owned(),
-            ),
+            );
+        } else if !plans.any(|plan| address.is_some_and(|address| plan.subnet.contains(address))) {
+            mistakes.push(format!("no configured subnet or ip-range contain the IP address {text}"));
         }
     }
     mistakes

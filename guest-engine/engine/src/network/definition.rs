@@ -65,9 +65,13 @@ pub struct Definition {
     /// As the user gave them.
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
-    pub ipam_options: BTreeMap<String, String>,
+    /// `None` when none were ever given.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     /// At most one of each family; IPv4 first.
     pub plans: Vec<AddressPlan>,
+    /// IPv6 subnets of the user's on a network without IPv6: they are told, and nobody has an address of them.
+    #[serde(default)]
+    pub idle_plans: Vec<AddressPlan>,
 }
 
 /// One subnet of a network.
@@ -166,6 +170,12 @@ impl Definition {
     /// The plan of one family.
     pub fn plan(&self, ipv4: bool) -> Option<&AddressPlan> {
         self.plans.iter().find(|plan| plan.subnet.is_ipv4() == ipv4)
+    }
+
+    /// The plans of one family that the user chose, whether or not they are put to use.
+    pub fn chosen_plans(&self, ipv4: bool) -> impl Iterator<Item = &AddressPlan> {
+        let plans = self.plans.iter().chain(&self.idle_plans);
+        plans.filter(move |plan| plan.chosen && plan.subnet.is_ipv4() == ipv4)
     }
 
     /// Whether the user labelled it so: `key` or `key=value`.

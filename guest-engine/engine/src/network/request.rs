@@ -84,9 +84,10 @@ fn plan(config: &IpamConfig, ipv6: bool, errors: &mut Vec<String>) -> Option<Ask
         errors.push(format!("invalid subnet {text}: invalid CIDR block notation"));
         return None;
     };
-    // As dockerd: an IPv6 subnet of a network without IPv6 is not looked at.
+    // As dockerd: an IPv6 subnet of a network without IPv6 is not looked at any closer.
     if !subnet.is_ipv4() && !ipv6 {
-        return None;
+        let gateway = config.gateway.as_deref().and_then(|gateway| gateway.parse().ok());
+        return Some(AskedPlan { subnet, gateway, range: None, auxiliary: BTreeMap::new() });
     }
     if written != subnet.address {
         errors.push(format!("invalid subnet {text}: it should be {subnet}"));
@@ -164,8 +165,9 @@ mod tests {
 
     #[test]
     fn what_was_left_open_is_filled_in() {
-        let mut plans = plans(&[config("10.0.0.0/24", "", ""), config("fd00::/64", "", "")], false).unwrap();
-        assert_eq!(plans.len(), 1, "IPv6 was not asked for");
+        let asked = [config("10.0.0.0/24", "", ""), config("fd00::1/64", "", "x")];
+        let mut plans = plans(&asked, false).unwrap();
+        assert_eq!(plans.len(), 2, "IPv6 was not asked for, so nobody looks whether it is right");
         let plan = plans.remove(0).complete();
         assert_eq!((plan.gateway.to_string().as_str(), plan.gateway_chosen), ("10.0.0.1", false));
     }

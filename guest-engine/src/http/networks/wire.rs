@@ -14,8 +14,7 @@ pub(super) fn network(network: &NetworkView, with_members: bool) -> Value {
         .filter(|_| with_members)
         .map(|(container, member)| (container.clone(), self::member(&member.name, &member.endpoint)))
         .collect();
-    let ipam_options = Some(&definition.ipam_options).filter(|options| !options.is_empty());
-    let predefined = definition.is_predefined();
+    let plans: Vec<Value> = definition.plans.iter().chain(&definition.idle_plans).map(plan).collect();
     json!({
         "Name": definition.name,
         "Id": definition.id,
@@ -25,8 +24,8 @@ pub(super) fn network(network: &NetworkView, with_members: bool) -> Value {
         "EnableIPv6": definition.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": if predefined { Value::Null } else { json!(ipam_options.cloned().unwrap_or_default()) },
-            "Config": if definition.plans.is_empty() { Value::Null } else { definition.plans.iter().map(plan).collect() },
+            "Options": definition.ipam_options,
+            "Config": if plans.is_empty() { Value::Null } else { json!(plans) },
         },
         "Internal": definition.internal,
         "Attachable": definition.attachable,
