@@ -11,6 +11,7 @@ mod copy;
 mod crash;
 mod events;
 mod exec;
+mod full_disk;
 mod health;
 mod host_config;
 mod hub;

@@ -327,7 +327,7 @@ impl Actor {
             self.restart_at = None;
             self.record.manually_stopped = purpose != Purpose::ShutDown;
             self.move_to(Status::Exited);
-            self.persist().await?;
+            self.keep_record().await;
             if matches!(purpose, Purpose::Stop | Purpose::Restart) {
                 self.shared.announce(&self.record, "stop", &[]);
             }
@@ -341,7 +341,8 @@ impl Actor {
         self.stopping |= matches!(purpose, Purpose::Stop | Purpose::Restart);
         if self.stops_for_good(signal, purpose) && !self.record.manually_stopped {
             self.record.manually_stopped = true;
-            self.persist().await?;
+            // What fills the disk can be stopped all the same.
+            self.keep_record().await;
         }
         task.signal(signal).await.map_err(runtime_failed)?;
         // A frozen process does not hear anything but SIGKILL, and that only on cgroup v2.
@@ -389,7 +390,7 @@ impl Actor {
         task.freeze(frozen).await.map_err(runtime_failed)?;
         self.move_to(if frozen { Status::Paused } else { Status::Running });
         self.watch_health();
-        self.persist().await?;
+        self.keep_record().await;
         self.shared.announce(&self.record, if frozen { "pause" } else { "unpause" }, &[]);
         self.show();
         Ok(())

@@ -130,7 +130,8 @@ impl Actor {
         self.record.removing_volumes |= volumes;
         if status != Status::Removing {
             self.move_to(Status::Removing);
-            self.persist().await?;
+            // On a full disk nothing can be written, and nothing helps but removing.
+            self.keep_record().await;
             self.show();
         }
         let id = self.record.id.clone();
