@@ -160,6 +160,22 @@ const GOLDEN: &[(&str, &str)] = &[
          COPY --from=one --chown=5 /d /e\nRUN stat -c '%u %g' /d/f /e/f > /out\n",
         "3 4\n5 5\n",
     ),
+    // What is made on the way is the owner's, and what an archive says of its own stays.
+    (
+        "FROM busybox\nCOPY --chown=5:6 d/b.txt /n/m/f\nADD --chown=1:2 out.tar /x/\nUSER 33:44\nWORKDIR /w/x\nUSER root\n\
+         RUN stat -c '%u %g' /n /n/m /x /x/in /w /w/x > /out\n",
+        "5 6\n5 6\n1 2\n7 8\n33 44\n33 44\n",
+    ),
+    // Names of one file stay one file.
+    (
+        "FROM busybox AS one\nFROM busybox\nCOPY --from=one /bin /b\nRUN stat -c %i /b/sh /b/cat | uniq | wc -l > /out\n",
+        "1\n",
+    ),
+    (
+        "FROM busybox AS one\nRUN mkdir /s && echo seed > /s/f\nFROM busybox\n\
+         RUN --mount=type=cache,target=/c,from=one,source=/s cp /c/f /out && hostname >> /out\n",
+        "seed\nbuildkitsandbox\n",
+    ),
     ("FROM busybox\nCOPY *.none d/b.txt /x\nRUN cat /x > /out\n", "b\n"),
     ("FROM busybox\nRUN --mount=type=secret,id=s,env=S echo $S > /out\n", "secret\n"),
     ("FROM busybox\nRUN --network=none ls /sys/class/net > /out\n", "lo\n"),

@@ -10,13 +10,14 @@ use super::{
 };
 use axum::{Json, Router, body::Body, extract::State, http::HeaderMap, response::Response, routing::post};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits};
-use engine::registry::Credentials;
 use engine::{
     build::{
         BuildFailure, BuildRequest, Progress,
         buildkit::{PruneRequest, moment_before},
     },
     events::EventType,
+    platform::Platform,
+    registry::Credentials,
 };
 use futures_util::{StreamExt, stream};
 use serde::de::DeserializeOwned;
@@ -142,6 +143,12 @@ fn request(query: &Query) -> Result<BuildRequest> {
             "--output requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images \
              with BuildKit enabled",
         ));
+    }
+    if !matches!(query.text("isolation").to_ascii_lowercase().as_str(), "" | "default") {
+        return Err(ApiError::bad_request(format!("unsupported isolation: {:?}", query.text("isolation"))));
+    }
+    if !query.text("platform").is_empty() {
+        query.text("platform").parse::<Platform>()?;
     }
     let force_remove = query.flag("forcerm");
     let dockerfile = match query.text("dockerfile") {

@@ -23,6 +23,8 @@ pub(crate) struct Arguments {
     /// Declared before the first stage.
     meta: BTreeMap<String, Option<String>>,
     declared: BTreeMap<String, Option<String>>,
+    /// By this stage itself, in its order.
+    own: Vec<String>,
     /// Known to those who declare them, and to `FROM`.
     platform: BTreeMap<String, String>,
     used: BTreeSet<String>,
@@ -31,6 +33,17 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn new(given: BTreeMap<String, Option<String>>) -> Self {
         Self { given, ..Self::default() }
+    }
+
+    /// As BuildKit has it: a proxy that is given is known in capitals and in small letters.
+    pub(crate) fn with_proxies(mut given: BTreeMap<String, Option<String>>) -> Self {
+        for name in PROXIES {
+            let other = PROXIES.iter().find(|other| **other != name && other.eq_ignore_ascii_case(name));
+            if let Some(value) = other.and_then(|other| given.get(*other)).cloned() {
+                given.entry(name.to_owned()).or_insert(value);
+            }
+        }
+        Self::new(given)
     }
 
     /// What `ARG TARGETPLATFORM` and its like mean; known without a declaration to `FROM` alone.
@@ -69,6 +82,9 @@ impl Arguments {
     pub(crate) fn declare(&mut self, name: &str, default: Option<String>) {
         self.used.insert(name.to_owned());
         self.declared.insert(name.to_owned(), default);
+        if !self.own.iter().any(|known| known == name) {
+            self.own.push(name.to_owned());
+        }
     }
 
     /// What `FROM` may use.
@@ -94,6 +110,14 @@ impl Arguments {
             .filter(|name| !set.contains(name))
             .filter_map(|name| Some((name.to_owned(), self.value(name)?)))
             .collect()
+    }
+
+    /// What BuildKit's history says of a command: all that its stage has declared so far, as it sees them.
+    pub(crate) fn told(&self, environment: &[String]) -> Vec<String> {
+        let set =
+            |name: &String| environment.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+        let seen = |name| set(name).map(str::to_owned).or_else(|| self.value(name)).unwrap_or_default();
+        self.own.iter().map(|name| format!("{name}={}", seen(name))).collect()
     }
 
     /// Whether the argument belongs into the history and the cache: proxies only when declared.
@@ -138,5 +162,16 @@ mod tests {
         assert_eq!(names, [pair("A", "given"), pair("M", "meta"), pair("http_proxy", "p")]);
         assert!(arguments.counts("A") && !arguments.counts("http_proxy"));
         assert_eq!(arguments.unused(), ["Z"]);
+        arguments.declare("B", None);
+        assert_eq!(arguments.told(&["E=1".into()]), ["A=given", "M=meta", "E=1", "B="]);
+    }
+
+    #[test]
+    fn proxies_are_known_in_both_cases() {
+        let given = [("HTTP_PROXY", "p"), ("no_proxy", "n")];
+        let given = given.into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect();
+        let names: Vec<String> =
+            Arguments::with_proxies(given).in_sight(&[]).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["HTTP_PROXY", "NO_PROXY", "http_proxy", "no_proxy"]);
     }
 }

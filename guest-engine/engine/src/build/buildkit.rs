@@ -11,6 +11,7 @@ mod definition;
 mod exchange;
 mod export;
 mod mirror;
+mod passing;
 mod progress;
 mod pull;
 mod remote;
@@ -120,6 +121,8 @@ struct Door<'a> {
     making: Mutex<HashMap<Place, Making>>,
     /// Caches in registries.
     caches: Vec<SharedCache>,
+    /// When everything is to have happened, if the client says so.
+    epoch: Option<String>,
     /// Images that stages stand on, by the first stage that does.
     bases: Mutex<HashMap<String, usize>>,
 }
@@ -162,6 +165,7 @@ impl Builder {
             dockerfile: definition.dockerfile.clone(),
             name: request.build.dockerfile.clone(),
         };
+        let epoch = definition::epoch(request)?;
         let planned = plan(request, &definition.dockerfile).map_err(|error| located(with_line(error)))?;
         let (plan, arguments) = planned;
         let door = Door {
@@ -170,6 +174,7 @@ impl Builder {
             teller: teller.clone(),
             cancel,
             ignore: definition.ignore.clone(),
+            epoch,
             wanted: plan.wanted(),
             uploaded: definition.uploaded.clone(),
             context: OnceCell::new(),
@@ -240,6 +245,11 @@ impl Door<'_> {
         build.stage(build.plan.target()).await.cloned()
     }
 
+    /// A build argument that the client gave, which is for the builder itself.
+    fn argument(&self, name: &str) -> Option<&str> {
+        self.request.build.arguments.get(name)?.as_deref()
+    }
+
     fn tasks<T>(&self, change: impl FnOnce(&mut HashMap<Place, Task>) -> T) -> T {
         change(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -272,6 +282,28 @@ impl Door<'_> {
             _ => text,
         };
         Some(format!("[{name}{number}/{total}] {text}"))
+    }
+
+    /// Puts a step on the stage.
+    fn advance(&self, state: &mut State, key: &StepKey, digest: &str, record: &StepRecord) {
+        state.history.push(HistoryEntry {
+            created: Some(self.epoch.clone().unwrap_or_else(|| record.created.clone())),
+            created_by: Some(key.created_by.clone()),
+            comment: Some(COMMENT.to_owned()),
+            empty_layer: record.layer.is_none(),
+            ..HistoryEntry::default()
+        });
+        state.layers.extend(record.layer.clone());
+        let step = SharedStep {
+            layer: record.layer.clone(),
+            created: record.created.clone(),
+            description: record.description.clone(),
+        };
+        state.steps.insert(digest.to_owned(), step);
+        state.key = match key.link {
+            true => named_digest(&format!("{} {digest}", state.key)),
+            false => digest.to_owned(),
+        };
     }
 
     async fn sync(&self, build: &Build<'_>, follow: Vec<String>) -> Result<Arc<Tree>> {
@@ -390,7 +422,7 @@ impl Front for Door<'_> {
         }
         let Some(record) = found else { return Ok(false) };
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone());
-        advance(state, key, &digest, &record);
+        self.advance(state, key, &digest, &record);
         Ok(true)
     }
 
@@ -407,6 +439,7 @@ impl Front for Door<'_> {
         }
         if key.content.is_empty() {
             state.history.push(HistoryEntry {
+                created: self.epoch.clone(),
                 created_by: Some(key.created_by),
                 comment: Some(COMMENT.to_owned()),
                 empty_layer: true,
@@ -425,7 +458,7 @@ impl Front for Door<'_> {
             description: step.text.clone(),
             parent: Some(state.key.clone()).filter(|key| key.starts_with("sha256:")),
         };
-        advance(state, &key, &digest, &record);
+        self.advance(state, &key, &digest, &record);
         build.builder.images.keep_step(digest, record).await?;
         Ok(())
     }
@@ -502,7 +535,8 @@ impl Front for Door<'_> {
                 format!("{image}: failed to resolve source metadata for {full}: {error}")
             }
             Trouble::NoStage { from, itself: true } => {
-                format!("circular dependency detected on stage: stage-{from}")
+                let number = from.parse::<usize>().map_or("", |_| "stage-");
+                format!("circular dependency detected on stage: {number}{from}")
             }
             Trouble::NoStage { from, .. } => format!("invalid stage index {from}"),
             Trouble::NoDownload { error } => format!("failed to load cache key: {error}"),
@@ -523,28 +557,6 @@ impl Front for Door<'_> {
 fn uniform(text: &str) -> String {
     let end = text.find(char::is_whitespace).unwrap_or(text.len());
     format!("{}{}", text[..end].to_ascii_uppercase(), &text[end..])
-}
-
-/// Puts a step on the stage.
-fn advance(state: &mut State, key: &StepKey, digest: &str, record: &StepRecord) {
-    state.history.push(HistoryEntry {
-        created: Some(record.created.clone()),
-        created_by: Some(key.created_by.clone()),
-        comment: Some(COMMENT.to_owned()),
-        empty_layer: record.layer.is_none(),
-        ..HistoryEntry::default()
-    });
-    state.layers.extend(record.layer.clone());
-    let step = SharedStep {
-        layer: record.layer.clone(),
-        created: record.created.clone(),
-        description: record.description.clone(),
-    };
-    state.steps.insert(digest.to_owned(), step);
-    state.key = match key.link {
-        true => named_digest(&format!("{} {digest}", state.key)),
-        false => digest.to_owned(),
-    };
 }
 
 /// What a step is found by: everything below it, unless its layer does not depend on that.

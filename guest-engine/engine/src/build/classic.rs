@@ -115,10 +115,7 @@ impl Builder {
         let mut plan = Plan::new(&dockerfile, &mut arguments, "")?;
         only_classic(&plan)?;
         if !request.target.is_empty() {
-            plan = Plan::new(&dockerfile, &mut arguments, &request.target).map_err(|_| {
-                let message = format!("failed to reach build target {} in Dockerfile", request.target);
-                EngineError::invalid(message)
-            })?;
+            plan = Plan::new(&dockerfile, &mut arguments, &request.target)?;
         }
         if let Some(last) = plan.stages.last_mut() {
             for (name, value) in &request.labels {
@@ -340,7 +337,8 @@ impl Front for Classic {
             return Ok(false);
         }
         let images = &build.builder.images;
-        let Some(id) = images.find_step(state.image.as_deref(), &key.noted).await? else {
+        let Some(id) = images.find_step(state.image.as_deref(), &key.noted, &state.architecture).await?
+        else {
             return Ok(false);
         };
         state.layers = images.get(&id).await?.layers;
@@ -374,8 +372,8 @@ impl Front for Classic {
             container: made.container,
             author: state.author.clone(),
             comment: String::new(),
-            architecture: String::new(),
-            variant: String::new(),
+            architecture: state.architecture.clone(),
+            variant: state.variant.clone().unwrap_or_default(),
         };
         let images = &build.builder.images;
         let id = images.derive(derived, async { Ok(made.layer) }).await?;

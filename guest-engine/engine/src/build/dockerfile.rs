@@ -30,6 +30,13 @@ pub(crate) struct Heredoc {
     pub expand: bool,
 }
 
+impl Heredoc {
+    /// What stands below the line that announces it.
+    pub(crate) fn lines(&self) -> String {
+        format!("\n{}{}", self.content, self.name)
+    }
+}
+
 /// A Dockerfile in lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dockerfile {

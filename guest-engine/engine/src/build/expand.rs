@@ -133,7 +133,8 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
             Some('}') => Ok(value.unwrap_or_default()),
             Some(':') => match self.next() {
                 Some(operator @ ('-' | '+' | '?')) => {
-                    self.modified(&name, value.filter(|value| !value.is_empty()), operator, true)
+                    let set = value.is_some();
+                    self.modified(&name, value.filter(|value| !value.is_empty()), operator, set)
                 }
                 Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
                 None => Err("syntax error: missing ':' in substitution".into()),
@@ -165,7 +166,7 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
         name: &str,
         value: Option<String>,
         operator: char,
-        colon: bool,
+        set: bool,
     ) -> Result<String, String> {
         let word = self.plain_until('}')?;
         match (operator, value) {
@@ -174,8 +175,8 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
             ('+', None) => Ok(String::new()),
             (_, Some(value)) => Ok(value),
             (_, None) if !word.is_empty() => Err(format!("{name}: {word}")),
-            (_, None) if colon => Err(format!("{name}: not allowed to be empty")),
-            (_, None) => Err(format!("{name}: not allowed to be unset")),
+            (_, None) if set => Err(format!("{name}: is not allowed to be empty")),
+            (_, None) => Err(format!("{name}: is not allowed to be unset")),
         }
     }
 

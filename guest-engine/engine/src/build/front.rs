@@ -144,8 +144,9 @@ pub(super) trait Front: Debug + Send + Sync {
     /// What opens repositories of that host, if the client has it.
     async fn git_token(&self, host: &str) -> Result<Option<GitToken>>;
     /// Whether it lets pass, as BuildKit does, what the classic builder refuses: patterns that match nothing,
-    /// several files for one place, owners that nobody knows, downloads without a name; and what is
-    /// copied from stages and from archives on stdin stays whose it was.
+    /// several files for one place, owners that nobody knows, downloads without a name. What is copied from
+    /// archives on stdin stays whose it was, and what is made to copy into gets the owner that is asked for.
+    /// Stages know the arguments of those that they stand on.
     fn is_lenient(&self) -> bool;
     /// What the client would show a registry.
     async fn credentials(&self, build: &Build<'_>, domain: &str) -> Result<Credentials>;

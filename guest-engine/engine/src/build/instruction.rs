@@ -107,12 +107,14 @@ pub(crate) fn parse(dockerfile: &Dockerfile) -> Result<Vec<Instruction>> {
 }
 
 fn one(line: &Line, escape: char) -> Result<Instruction> {
-    let (keyword, rest) = split_first(&line.text);
-    let keyword = keyword.to_ascii_uppercase();
-    let (flags, rest) = flags(rest, escape).map_err(|error| at_line(line.number, error))?;
-    let command = command(&keyword, &Flags { flags }, rest, line, escape)
-        .map_err(|error| at_line(line.number, error))?;
+    let command = understood(line, escape).map_err(|error| at_line(line.number, error))?;
     Ok(Instruction { lines: (line.number, line.end), text: line.text.clone(), command })
+}
+
+fn understood(line: &Line, escape: char) -> Result<Command> {
+    let (keyword, rest) = split_first(&line.text);
+    let (flags, rest) = flags(rest, escape)?;
+    command(&keyword.to_ascii_uppercase(), &Flags { flags }, rest, line, escape)
 }
 
 fn command(
@@ -193,9 +195,6 @@ fn command(
         }
         "CMD" | "ENTRYPOINT" => {
             flags.only(&[])?;
-            if keyword == "ENTRYPOINT" {
-                some(rest.is_empty())?;
-            }
             let line = command_line(rest);
             Ok(if keyword == "CMD" { Command::Cmd(line) } else { Command::Entrypoint(line) })
         }
@@ -233,13 +232,11 @@ fn command(
                 "MAINTAINER" | "FROM" => {
                     Err(invalid(format!("{trigger} isn't allowed as an ONBUILD trigger")))
                 }
-                _ if !line.heredocs.is_empty() => {
-                    Err(invalid("a here-document cannot be used in an ONBUILD trigger"))
-                }
                 _ => {
                     // What cannot be understood later had better be said now.
-                    one(&Line { text: rest.to_owned(), heredocs: Vec::new(), ..line.clone() }, escape)?;
-                    Ok(Command::OnBuild(rest.to_owned()))
+                    understood(&Line { text: rest.to_owned(), ..line.clone() }, escape)?;
+                    let documents = line.heredocs.iter().map(Heredoc::lines).collect::<String>();
+                    Ok(Command::OnBuild(format!("{rest}{documents}")))
                 }
             }
         }
@@ -295,12 +292,16 @@ fn healthcheck(flags: &Flags, rest: &str) -> Result<HealthConfig> {
             }
             let form = if line.shell { "CMD-SHELL" } else { "CMD" };
             let duration = |name: &str| match flags.get(name) {
-                Some(text) => words::nanoseconds(&text, name).map(Some),
+                Some(text) => {
+                    words::nanoseconds(&text, name).map(|given| Some(given).filter(|given| *given != 0))
+                }
                 None => Ok(None),
             };
             let retries = match flags.get("retries") {
                 Some(text) => match text.parse::<i64>() {
-                    Ok(number) if number >= 0 => Some(number),
+                    Ok(0) => None,
+                    Ok(number) if number > 0 => Some(number),
+                    Ok(number) => return Err(invalid(format!("--retries cannot be negative ({number})"))),
                     _ => return Err(invalid(format!("--retries cannot be {text:?}"))),
                 },
                 None => None,

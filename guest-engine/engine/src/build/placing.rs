@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) owner: Option<(u32, u32)>,
     pub(super) mode: Option<u32>,
     pub(super) exclude: Arc<Ignore>,
+    /// As BuildKit has it, not as the classic builder has.
+    pub(super) lenient: bool,
 }
 
 /// Makes a layer over `layers` with the files.
@@ -39,8 +41,12 @@ pub(super) async fn place(store: Arc<dyn LayerStore>, layers: Vec<String>, plan:
     let made = async {
         store.mount_rootfs(&id).await?;
         let located = store.locate(&id, &plan.destination).await?;
-        let target =
-            Target { path: located.path, kind: located.kind, slash: plan.destination.ends_with('/') };
+        let missing = match located.kind {
+            Some(_) => Vec::new(),
+            None => missing_above(&*store, &id, &located.path).await?,
+        };
+        let slash = plan.destination.ends_with('/');
+        let target = Target { path: located.path, kind: located.kind, slash, missing };
         let (write, read) = tokio::io::duplex(PIPE);
         let writing = blocking(move || {
             let to = BufWriter::with_capacity(PIPE, SyncIoBridge::new(write));
@@ -58,13 +64,28 @@ pub(super) async fn place(store: Arc<dyn LayerStore>, layers: Vec<String>, plan:
     made
 }
 
+/// The folders above a path that have to be made, the outermost first.
+pub(super) async fn missing_above(store: &dyn LayerStore, id: &str, path: &str) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    let mut path = path.trim_end_matches('/');
+    while let Some((parent, _)) = path.rsplit_once('/') {
+        if parent.is_empty() || store.locate(id, parent).await?.kind.is_some() {
+            break;
+        }
+        missing.insert(0, parent.to_owned());
+        path = parent;
+    }
+    Ok(missing)
+}
+
 /// Unpacks a whole tree into a mounted root filesystem.
 pub(super) async fn pour(store: &dyn LayerStore, id: &str, tree: Arc<Tree>) -> Result<()> {
     let (write, read) = tokio::io::duplex(PIPE);
     let writing = blocking(move || {
         let to = BufWriter::with_capacity(PIPE, SyncIoBridge::new(write));
-        let mut writer = TreeWriter::new(to, Look::default());
-        let written = tree.below("").try_for_each(|(path, node)| writer.copy(&tree, node, path));
+        let mut writer = TreeWriter::new(to);
+        let copied = |(path, node)| writer.copy(&tree, node, path, Look::default());
+        let written = tree.below("").try_for_each(copied);
         written
             .and_then(|()| writer.finish())
             .map_err(|e| EngineError::invalid("Could not read what is to be mounted").because(e))
@@ -78,24 +99,35 @@ struct Target {
     path: String,
     kind: Option<PathKind>,
     slash: bool,
+    /// Folders above that are not there yet.
+    missing: Vec<String>,
 }
 
 fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
-    let mut writer = TreeWriter::new(to, Look { owner: plan.owner, mode: plan.mode });
-    let mut made = target.kind == Some(PathKind::Folder);
+    let mut writer = TreeWriter::new(to);
+    let look = Look { owner: plan.owner, mode: plan.mode };
     let base = target.path.trim_end_matches('/');
+    // The classic builder gives the owner only what it makes for files, and the folder that another becomes.
+    let archive = plan.picked.iter().any(|one| one.archive.is_some());
+    let file = plan.picked.iter().any(|one| !one.folder && one.archive.is_none());
+    for folder in &target.missing {
+        writer.folder(folder, plan.owner.filter(|_| plan.lenient || file), None)?;
+    }
+    let mut made = target.kind == Some(PathKind::Folder);
     for one in &plan.picked {
         let into_folder = one.folder || one.archive.is_some();
         if into_folder && target.kind == Some(PathKind::File) {
-            return Err(io::Error::other(format!("{} is not a directory", target.path)));
+            return Err(io::Error::other(format!("cannot copy to non-directory: {}", target.path)));
         }
         if !made && (into_folder || target.slash) {
-            writer.folder(base, 0o755)?;
+            let owner = plan.owner.filter(|_| plan.lenient || !archive);
+            writer.folder(base, owner, plan.age(one))?;
             made = true;
         }
+        writer.apart();
         if let Some(archive) = &one.archive {
             for (path, node) in archive.below("") {
-                writer.copy(archive, node, &format!("{base}/{path}"))?;
+                writer.copy(archive, node, &format!("{base}/{path}"), Look::default())?;
             }
         } else if one.folder {
             let mut base = base.to_owned();
@@ -103,20 +135,28 @@ fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
             if !one.name.is_empty() {
                 base = format!("{base}/{}", one.name);
                 match one.tree.get(&one.path) {
-                    Some(node) => writer.copy(&one.tree, node, &base)?,
-                    None => writer.folder(&base, 0o755)?,
+                    Some(node) => writer.copy(&one.tree, node, &base, look)?,
+                    None => writer.folder(&base, plan.owner, None)?,
                 }
             }
             for (path, node) in one.tree.below(&one.path) {
                 if !plan.exclude.matches(path) {
-                    writer.copy(&one.tree, node, &format!("{base}/{path}"))?;
+                    writer.copy(&one.tree, node, &format!("{base}/{path}"), look)?;
                 }
             }
         } else if let Some(node) = one.tree.get(&one.path) {
             let in_folder = target.slash || target.kind == Some(PathKind::Folder);
             let path = if in_folder { format!("{base}/{}", one.name) } else { target.path.clone() };
-            writer.copy(&one.tree, node, &path)?;
+            writer.copy(&one.tree, node, &path, look)?;
         }
     }
     writer.finish()
+}
+
+impl Plan {
+    /// How old the folder is to be that is made for what was picked; `None` for new.
+    fn age(&self, one: &Picked) -> Option<(i64, u32)> {
+        let own = one.folder && one.name.is_empty() && !one.path.is_empty();
+        one.tree.get(&one.path).filter(|_| self.lenient && own).map(|node| node.modified)
+    }
 }

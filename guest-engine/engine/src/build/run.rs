@@ -18,7 +18,10 @@ impl Work<'_> {
         let (line, script) = with_documents(command, heredocs)?;
         let words = match &script {
             // Its place is one that only this process sees.
-            Some((name, _)) => vec![format!("/dev/pipes/{name}")],
+            Some((name, _)) => {
+                let line = CommandLine { words: vec![format!("/dev/pipes/{name}")], shell: true };
+                resolved(&line, &self.state.config)
+            }
             None => resolved(&line, &self.state.config),
         };
         let mut mounts = Vec::new();
@@ -70,12 +73,13 @@ impl Work<'_> {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         // The history and the cache see which arguments were in sight.
-        let noted = if arguments.is_empty() {
-            words.to_vec()
-        } else {
-            let count = format!("|{}", counted.len());
-            [count].into_iter().chain(counted.clone()).chain(words.to_vec()).collect()
+        let with = |told: &[String]| -> Vec<String> {
+            let count = format!("|{}", told.len());
+            [count].into_iter().chain(told.to_vec()).chain(words.to_vec()).collect()
         };
+        let noted = if arguments.is_empty() { words.to_vec() } else { with(&counted) };
+        let told = self.state.arguments.told(self.state.config.env.as_deref().unwrap_or_default());
+        let created_by = if told.is_empty() { words.to_vec() } else { with(&told) };
         let mut content = format!(
             "RUN {words:?} {counted:?} {:?} {:?} {:?} {network:?} {script:?} {:?}",
             self.state.config.env,
@@ -92,7 +96,7 @@ impl Work<'_> {
             }
         }
         Ok(StepKey {
-            created_by: format!("RUN {} # buildkit", noted.join(" ").trim_end_matches('\n')),
+            created_by: format!("RUN {} # buildkit", created_by.join(" ")),
             noted: ImageConfig { cmd: Some(noted), ..self.state.config.clone() },
             content,
             ..StepKey::default()
@@ -122,13 +126,8 @@ fn with_documents(
         }
         return Ok((CommandLine { words: vec![only.content.clone()], shell: true }, None));
     }
-    let mut script = text;
-    script.push('\n');
-    for heredoc in heredocs {
-        script.push_str(&heredoc.content);
-        script.push_str(&heredoc.name);
-        script.push('\n');
-    }
+    let documents = heredocs.iter().map(Heredoc::lines).collect::<String>();
+    let script = format!("{text}{documents}");
     Ok((CommandLine { words: vec![script], shell: true }, None))
 }
 

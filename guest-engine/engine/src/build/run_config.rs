@@ -76,7 +76,8 @@ pub(crate) fn apply(config: &mut ImageConfig, command: &Command, cmd_set: &mut b
         Command::Entrypoint(line) => {
             let words = resolved(line, config);
             let said = format!("ENTRYPOINT {}", quoted_list(&words));
-            config.entrypoint = Some(words);
+            // An empty list is none at all.
+            config.entrypoint = Some(words).filter(|words| !words.is_empty());
             // An inherited command belonged to the inherited entrypoint.
             if !*cmd_set {
                 config.cmd = None;

@@ -7,6 +7,8 @@ use super::{
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Step, StepKey, Trouble},
     instruction::{Command, Instruction, parse},
+    owner::{self, Names},
+    placing::missing_above,
     plan::{Base, Plan},
     run::noted,
     run_config::{DEFAULT_PATH, apply, exposed_in_history},
@@ -17,6 +19,7 @@ use crate::{
     error::{EngineError, ErrorKind, Result},
     id::random_id,
     image::{SharedSteps, config::HistoryEntry},
+    platform::Platform,
     ports::LayerInfo,
     registry::Credentials,
 };
@@ -183,11 +186,11 @@ impl<'a> Build<'a> {
         if let Some(stage) = self.plan.from(stage, from) {
             return Ok(Source::Layers(self.stage(stage).await?.layers.clone()));
         }
-        if from.parse::<usize>().is_ok() {
-            return Err(self
-                .front
-                .trouble(Trouble::NoStage { from, itself: from == stage.to_string() })
-                .into());
+        let own = self.plan.stages[stage].name.as_deref();
+        let itself = from == stage.to_string()
+            || (self.front.is_lenient() && own.is_some_and(|own| own.eq_ignore_ascii_case(from)));
+        if itself || from.parse::<usize>().is_ok() {
+            return Err(self.front.trouble(Trouble::NoStage { from, itself }).into());
         }
         if from == "scratch" {
             return Ok(Source::Layers(Vec::new()));
@@ -196,7 +199,12 @@ impl<'a> Build<'a> {
     }
 
     /// A layer of a folder that is missing so far; `None` when it is there.
-    async fn folder_layer(&self, layers: &[String], path: &str) -> Result<Option<LayerInfo>> {
+    async fn folder_layer(
+        &self,
+        layers: &[String],
+        path: &str,
+        user: Option<&str>,
+    ) -> Result<Option<LayerInfo>> {
         let (store, id) = (&self.builder.layers, random_id()?);
         store.create_rootfs(&id, layers).await?;
         let made = async {
@@ -205,10 +213,17 @@ impl<'a> Build<'a> {
             if located.kind.is_some() {
                 return Ok(None);
             }
+            let owner = match user {
+                Some(user) => Some(owner::as_buildkit(user, &Names::of(&**store, &id).await?)),
+                None => None,
+            };
+            let mut folders = missing_above(&**store, &id, &located.path).await?;
+            folders.push(located.path);
             let mut tar = Vec::new();
-            let mut writer = super::tree_tar::TreeWriter::new(&mut tar, super::tree_tar::Look::default());
-            writer
-                .folder(&located.path, 0o755)
+            let mut writer = super::tree_tar::TreeWriter::new(&mut tar);
+            folders
+                .iter()
+                .try_for_each(|folder| writer.folder(folder, owner, None))
                 .and_then(|()| writer.finish())
                 .map_err(|e| EngineError::system("Could not make the working folder").because(e))?;
             store.unpack_into(&id, Box::new(io::Cursor::new(tar))).await?;
@@ -263,11 +278,19 @@ impl Work<'_> {
         let said = apply(&mut self.state.config, &command, &mut self.state.cmd_set)?;
         if matches!(command, Command::Cmd(_)) && self.build.front.is_lenient() {
             self.state.config.args_escaped = Some(true);
+            self.state.config.cmd = self.state.config.cmd.take().filter(|words| !words.is_empty());
         }
         let folder = matches!(command, Command::Workdir(_));
+        // BuildKit makes a folder the user's, the classic builder root's.
+        let user =
+            self.state.config.user.clone().filter(|user| !user.is_empty() && self.build.front.is_lenient());
         let key = StepKey {
             noted: noted(&self.state.config, &said, !folder),
-            content: if folder { said.clone() } else { String::new() },
+            content: match &user {
+                Some(user) if folder => format!("{said} for {user}"),
+                None if folder => said.clone(),
+                _ => String::new(),
+            },
             created_by: match &command {
                 // Nothing is said about what is to happen later.
                 Command::OnBuild(_) => String::new(),
@@ -282,7 +305,7 @@ impl Work<'_> {
         let mut made = Made::default();
         if folder {
             let path = self.state.config.working_dir.clone().unwrap_or_default();
-            made.layer = self.build.folder_layer(&self.state.layers, &path).await?;
+            made.layer = self.build.folder_layer(&self.state.layers, &path, user.as_deref()).await?;
         }
         self.keep(key, made).await
     }
@@ -292,6 +315,11 @@ impl Work<'_> {
         let platform = stage.platform.as_deref().unwrap_or(&self.build.request.platform);
         match &stage.base {
             Base::Scratch => {
+                if !platform.is_empty() {
+                    let Platform { architecture, variant, .. } = platform.parse()?;
+                    self.state.architecture = architecture;
+                    self.state.variant = Some(variant).filter(|variant| !variant.is_empty());
+                }
                 if self.build.front.is_lenient() {
                     self.state.config.working_dir = Some("/".to_owned());
                 }
@@ -301,7 +329,10 @@ impl Work<'_> {
             Base::Stage(base) => {
                 let base = self.build.stage(*base).await?;
                 let mut arguments = std::mem::take(&mut self.state.arguments);
-                arguments.inherit(&base.arguments);
+                // To the classic builder each stage is a world of its own.
+                if self.build.front.is_lenient() {
+                    arguments.inherit(&base.arguments);
+                }
                 self.state = State { arguments, cmd_set: false, fresh: false, ..base.clone() };
             }
             Base::Image(image) => {

@@ -5,7 +5,7 @@ use super::{
     front::{Made, StepKey, Trouble},
     ignore::{Ignore, glob, has_wildcards},
     instruction::Transfer,
-    owner,
+    owner::{self, Names},
     placing::{Plan, place},
     remote::Remote,
     run::noted,
@@ -103,7 +103,8 @@ impl Work<'_> {
             return Ok(());
         }
         let layers = if transfer.link { Vec::new() } else { self.state.layers.clone() };
-        let plan = Plan { picked, destination, owner: self.owner(transfer).await?, mode, exclude };
+        let owner = self.owner(transfer).await?;
+        let plan = Plan { picked, destination, owner, mode, exclude, lenient };
         let layer = place(Arc::clone(&self.build.builder.layers), layers, plan).await?;
         self.keep(key, Made { layer: Some(layer), container: None }).await
     }
@@ -111,27 +112,21 @@ impl Work<'_> {
     /// `--chown`: names mean what they mean in the stage.
     async fn owner(&self, transfer: &Transfer) -> Result<Option<(u32, u32)>> {
         let Some(spec) = &transfer.chown else { return Ok(None) };
-        if let Ok(numbers) = owner::parse(spec, "", "") {
+        if let Some(numbers) = owner::numbers(spec) {
             return Ok(Some(numbers));
         }
         let (store, id) = (&self.build.builder.layers, random_id()?);
         store.create_rootfs(&id, &self.state.layers).await?;
         let read = async {
             store.mount_rootfs(&id).await?;
-            let text =
-                |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
-            let passwd = text(store.read_file(&id, "/etc/passwd").await?);
-            let group = text(store.read_file(&id, "/etc/group").await?);
-            Ok::<_, EngineError>((passwd, group))
+            Names::of(&**store, &id).await
         }
         .await;
         discard(&**store, &id).await;
-        let (passwd, group) = read?;
-        match owner::parse(spec, &passwd, &group) {
-            Ok(owner) => Ok(Some(owner)),
-            // As BuildKit has it, which looks no further.
-            Err(_) if self.build.front.is_lenient() => Ok(Some((0, 0))),
-            Err(error) => Err(EngineError::invalid(error)),
+        let names = read?;
+        match self.build.front.is_lenient() {
+            true => Ok(Some(owner::as_buildkit(spec, &names))),
+            false => owner::parse(spec, &names).map(Some).map_err(EngineError::invalid),
         }
     }
 
@@ -165,6 +160,13 @@ impl Work<'_> {
             .into());
         }
         let Some(from) = &transfer.from else {
+            if !self.build.front.is_lenient() && climbs_out(source) {
+                return Err(EngineError::invalid(format!(
+                    "{} failed: forbidden path outside the build context: {source} ()",
+                    manner.keyword
+                ))
+                .into());
+            }
             let tree = self.build.front.context(self.build, &self.step).await?;
             return self.picked_from(tree, source.to_owned(), manner, true).await;
         };
@@ -271,16 +273,11 @@ impl Build<'_> {
         .await;
         discard(&*store, &id).await;
         let kind = packed?;
-        let owned = self.front.is_lenient();
         let tree = blocking(move || {
             let mut file = file;
             std::io::Seek::rewind(&mut file)
                 .map_err(|e| EngineError::system("Could not read files").because(e))?;
-            let mut tree = Tree::open(file)?;
-            if !owned {
-                tree.disown();
-            }
-            Ok(tree)
+            Tree::open(file)
         })
         .await?;
         Ok((Arc::new(tree), kind))
@@ -297,7 +294,14 @@ pub(super) async fn layer_of(build: &Build<'_>, tree: &Arc<Tree>) -> Result<Laye
         archive: None,
         hash: String::new(),
     }];
-    let plan = Plan { picked, destination: "/".to_owned(), owner: None, mode: None, exclude: Arc::default() };
+    let plan = Plan {
+        picked,
+        destination: "/".to_owned(),
+        owner: None,
+        mode: None,
+        exclude: Arc::default(),
+        lenient: true,
+    };
     place(Arc::clone(&build.builder.layers), Vec::new(), plan).await
 }
 
@@ -306,6 +310,19 @@ pub(super) async fn discard(store: &dyn LayerStore, id: &str) {
     if let Err(error) = store.remove_rootfs(id).await {
         tracing::warn!(%error, id, "A root filesystem of a build stays until the next start");
     }
+}
+
+/// Whether a path leads above the folder that it begins in.
+fn climbs_out(path: &str) -> bool {
+    let mut depth = 0_i32;
+    path.split('/').any(|part| {
+        depth += match part {
+            "" | "." => 0,
+            ".." => -1,
+            _ => 1,
+        };
+        depth < 0
+    })
 }
 
 /// `None` when a source without wildcards is not there.

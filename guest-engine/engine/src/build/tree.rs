@@ -357,13 +357,15 @@ fn decimal(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// Folders that nobody said anything about are new.
 pub(crate) fn add_parents(nodes: &mut BTreeMap<String, Node>, path: &str) {
+    let now = jiff::Timestamp::now().as_second();
     let mut end = path;
     while let Some((parent, _)) = end.rsplit_once('/') {
         if nodes.contains_key(parent) {
             break;
         }
-        nodes.insert(parent.to_owned(), Node::folder());
+        nodes.insert(parent.to_owned(), Node { modified: (now, 0), ..Node::folder() });
         end = parent;
     }
 }

@@ -1,7 +1,10 @@
 //! The archive that puts files where a `COPY` wants them.
 
 use super::tree::{Kind, Node, Tree};
-use std::io::{self, Write};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
 use tar::{Builder, EntryType, Header};
 
 /// Longest name and link target that the classic header holds.
@@ -19,45 +22,64 @@ pub(crate) struct Look {
 /// Writes entries one by one.
 pub(crate) struct TreeWriter<W: Write> {
     tar: Builder<W>,
-    look: Look,
+    /// First names of what is copied together, by where the content stands.
+    links: HashMap<u64, String>,
 }
 
 impl<W: Write> TreeWriter<W> {
-    pub(crate) fn new(to: W, look: Look) -> Self {
-        Self { tar: Builder::new(to), look }
+    pub(crate) fn new(to: W) -> Self {
+        Self { tar: Builder::new(to), links: HashMap::new() }
     }
 
-    /// A folder that is made, not copied.
-    pub(crate) fn folder(&mut self, path: &str, mode: u32) -> io::Result<()> {
-        let now = jiff::Timestamp::now();
-        let node = Node { kind: Kind::Folder, mode, modified: (now.as_second(), 0), ..Node::folder() };
-        self.put(path, &node, None)
+    /// A folder that is made, not copied: now, unless a moment is given.
+    pub(crate) fn folder(
+        &mut self,
+        path: &str,
+        owner: Option<(u32, u32)>,
+        modified: Option<(i64, u32)>,
+    ) -> io::Result<()> {
+        let modified = modified.unwrap_or_else(|| (jiff::Timestamp::now().as_second(), 0));
+        let node = Node { owner: owner.unwrap_or_default(), modified, ..Node::folder() };
+        self.put(path, &node, Look::default(), None)
     }
 
-    /// One node of a tree under another path.
-    pub(crate) fn copy(&mut self, tree: &Tree, node: &Node, path: &str) -> io::Result<()> {
-        self.put(path, node, Some(tree))
+    /// One node of a tree under another path. Names that are one file stay one.
+    pub(crate) fn copy(&mut self, tree: &Tree, node: &Node, path: &str, look: Look) -> io::Result<()> {
+        self.put(path, node, look, Some(tree))
+    }
+
+    /// What comes now is copied by itself: no name of it is one with an earlier name.
+    pub(crate) fn apart(&mut self) {
+        self.links.clear();
     }
 
     pub(crate) fn finish(self) -> io::Result<()> {
         self.tar.into_inner()?.flush()
     }
 
-    fn put(&mut self, path: &str, node: &Node, tree: Option<&Tree>) -> io::Result<()> {
+    fn put(&mut self, path: &str, node: &Node, look: Look, tree: Option<&Tree>) -> io::Result<()> {
         let mut header = Header::new_ustar();
         let mut path = path.trim_start_matches('/').to_owned();
-        let (kind, length) = match &node.kind {
-            Kind::Folder => (EntryType::Directory, 0),
-            Kind::File { length, .. } => (EntryType::Regular, *length),
-            Kind::Link(_) => (EntryType::Symlink, 0),
-            Kind::Special(kind, ..) => (EntryType::new(*kind), 0),
+        let first = match node.kind {
+            Kind::File { offset, length: 1.. } => self.links.get(&offset).cloned(),
+            _ => None,
         };
+        let (kind, length) = match (&node.kind, &first) {
+            (Kind::File { .. }, Some(_)) => (EntryType::Link, 0),
+            (Kind::Folder, _) => (EntryType::Directory, 0),
+            (Kind::File { length, .. }, None) => (EntryType::Regular, *length),
+            (Kind::Link(_), _) => (EntryType::Symlink, 0),
+            (Kind::Special(kind, ..), _) => (EntryType::new(*kind), 0),
+        };
+        if let (Kind::File { offset, length: 1.. }, None) = (&node.kind, &first) {
+            self.links.insert(*offset, path.clone());
+        }
         if kind.is_dir() {
             path.push('/');
         }
         header.set_entry_type(kind);
-        header.set_mode(self.look.mode.filter(|_| !kind.is_symlink()).unwrap_or(node.mode));
-        let (user, group) = self.look.owner.unwrap_or(node.owner);
+        header.set_mode(look.mode.filter(|_| !kind.is_symlink()).unwrap_or(node.mode));
+        let (user, group) = look.owner.unwrap_or(node.owner);
         header.set_uid(user.into());
         header.set_gid(group.into());
         header.set_size(length);
@@ -75,18 +97,24 @@ impl<W: Write> TreeWriter<W> {
         if !fill(&mut old.name, &path) {
             more.push(("path".to_owned(), path.into_bytes()));
         }
-        if let Kind::Link(target) = &node.kind
+        let target = match &node.kind {
+            Kind::Link(target) => Some(target),
+            _ => first.as_ref(),
+        };
+        if let Some(target) = target
             && !fill(&mut old.linkname, target)
         {
             more.push(("linkpath".to_owned(), target.clone().into_bytes()));
         }
-        more.extend(
-            node.attributes.iter().map(|(key, value)| (format!("SCHILY.xattr.{key}"), value.clone())),
-        );
+        // Another name of a file has the attributes already.
+        if first.is_none() {
+            let named = |(key, value): &(String, Vec<u8>)| (format!("SCHILY.xattr.{key}"), value.clone());
+            more.extend(node.attributes.iter().map(named));
+        }
         header.set_cksum();
         self.tar.append_pax_extensions(more.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
         match (&node.kind, tree) {
-            (Kind::File { offset, length }, Some(tree)) => {
+            (Kind::File { offset, length }, Some(tree)) if first.is_none() => {
                 self.tar.append(&header, tree.content(*offset, *length))
             }
             _ => self.tar.append(&header, io::empty()),

@@ -42,6 +42,7 @@ impl Images {
             let known = index.images.get(&id);
             let mut record = record_of(&layers, known.and_then(|record| record.tagged_at));
             record.parent = known.and_then(|record| record.parent.clone());
+            record.manifest = known.and_then(|record| record.manifest.clone());
             index.images.insert(id.clone(), record);
             Ok(())
         })

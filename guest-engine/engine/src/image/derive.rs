@@ -123,18 +123,28 @@ impl Images {
         self.announce(action, id, id).await;
     }
 
-    /// The newest image that a build made by exactly this step on top of `parent` (`None`: on nothing).
-    pub async fn find_step(&self, parent: Option<&str>, step: &ImageConfig) -> Result<Option<String>> {
+    /// The newest image that a build made by exactly this step on top of `parent` (`None`: on nothing), for an
+    /// architecture; none is this machine's.
+    pub async fn find_step(
+        &self,
+        parent: Option<&str>,
+        step: &ImageConfig,
+        architecture: &str,
+    ) -> Result<Option<String>> {
         let index = self.snapshot();
         // As it comes back from a blob: nothing, and an empty list, may look alike there.
         let plain = |config: &ImageConfig| serde_json::to_value(config).unwrap_or_default();
         let step = plain(step);
+        let architecture = if architecture.is_empty() { machine_architecture() } else { architecture };
         let mut newest: Option<(Option<Timestamp>, String)> = None;
         for (id, record) in &index.images {
             if record.parent.as_deref() != parent {
                 continue;
             }
             let config = self.config(id).await?;
+            if config.architecture != architecture {
+                continue;
+            }
             // Without a parent, most images are not a build's: those have no step.
             if config.container_config.as_ref().map(plain).as_ref() != Some(&step) {
                 continue;

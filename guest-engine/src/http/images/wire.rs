@@ -31,7 +31,7 @@ pub(super) fn inspect(image: &Image) -> Value {
         "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
         "RepoDigests": image.digests.iter().map(Reference::familiar).collect::<Vec<_>>(),
         "Parent": image.parent.as_deref().unwrap_or_default(),
-        "Comment": config.comment.as_deref().unwrap_or_default(),
+        "Comment": comment(image),
         "Created": config.created.as_deref().unwrap_or(NO_TIME),
         "DockerVersion": "",
         "Author": config.author.as_deref().unwrap_or_default(),
@@ -51,6 +51,13 @@ pub(super) fn inspect(image: &Image) -> Value {
         object["OsVersion"] = json!(version);
     }
     object
+}
+
+/// The image's own, or what its last step says.
+fn comment(image: &Image) -> &str {
+    let own = image.config.comment.as_deref().filter(|comment| !comment.is_empty());
+    let last = || image.config.history.as_ref()?.last()?.comment.as_deref();
+    own.or_else(last).unwrap_or_default()
 }
 
 /// The image's own configuration with the fields that dockerd always shows.

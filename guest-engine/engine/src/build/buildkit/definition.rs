@@ -110,7 +110,7 @@ pub(super) fn plan(request: &SolveRequest, text: &str) -> Result<(Plan, Argument
     if let Some(frontend) = asked.or_else(|| dockerfile.syntax.clone()) {
         own_frontend(&frontend)?;
     }
-    let mut arguments = Arguments::new(request.build.arguments.clone());
+    let mut arguments = Arguments::with_proxies(request.build.arguments.clone());
     let platform = match request.build.platform.as_str() {
         "" => format!("linux/{}", machine_architecture()),
         platform => platform.to_owned(),
@@ -118,6 +118,15 @@ pub(super) fn plan(request: &SolveRequest, text: &str) -> Result<(Plan, Argument
     arguments.set_platform(&platform, &request.build.target);
     let plan = Plan::new(&dockerfile, &mut arguments, &request.build.target)?;
     Ok((plan, arguments))
+}
+
+/// `SOURCE_DATE_EPOCH`: the moment that the image is to be of.
+pub(super) fn epoch(request: &SolveRequest) -> Result<Option<String>> {
+    let given = request.build.arguments.get("SOURCE_DATE_EPOCH").and_then(Option::as_deref);
+    let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let moment = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let bad = || EngineError::invalid(format!("invalid SOURCE_DATE_EPOCH: {text}"));
+    Ok(Some(moment.ok_or_else(bad)?.to_string()))
 }
 
 /// `# syntax=`: version 1 of Docker's own is what is built in; others would be programs to be run.

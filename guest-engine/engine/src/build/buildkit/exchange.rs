@@ -2,6 +2,7 @@
 
 use super::{
     BuildClient, Door, SolveRequest, Solved, Teller,
+    passing::Passing,
     pull::{Pulling, credentials},
 };
 use crate::{
@@ -73,7 +74,9 @@ impl Builder {
             ..Assembled::default()
         };
         let held = self.images.hold_layers().await;
+        let before = self.images.ids();
         let id = self.images.assemble(assembled).await?;
+        let passing = Passing::new(&self.images, &before, &id);
         let request = PushRequest { reference, credentials };
         let (sender, mut lines) = progress();
         let work = async {
@@ -87,9 +90,8 @@ impl Builder {
             }
         };
         let (pushed, ()) = tokio::join!(work, relay);
-        // It was an image only to be pushed.
-        self.images.remove(&id, true, crate::image::Parents::Go).await?;
         drop(held);
+        passing.go().await;
         pushed
     }
 }

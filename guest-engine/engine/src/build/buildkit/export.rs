@@ -3,6 +3,7 @@
 use super::client::{EntryKind, FileEntry};
 use super::{
     BuildClient, Solved,
+    passing::Passing,
     progress::Task,
     pull::{Pulling, credentials},
 };
@@ -60,9 +61,11 @@ impl Builder {
         let started = SystemTime::now();
         let exported = async {
             let held = self.images.hold_layers().await;
+            let before = self.images.ids();
             let id = self.images.assemble(solved.assembled(inline)).await;
             drop(held);
             let id = id?;
+            let passing = Passing::new(&self.images, &before, &id);
             task.note("exporting layers", 0, started);
             task.note(format!("writing image {id}"), 0, started);
             for name in names {
@@ -70,6 +73,7 @@ impl Builder {
                 self.images.give(name, &id).await?;
                 task.note(format!("naming to {full}"), 0, started);
             }
+            passing.stay();
             Ok::<_, EngineError>(id)
         }
         .await;
@@ -91,16 +95,11 @@ impl Builder {
             let held = self.images.hold_layers().await;
             let before = self.images.ids();
             let id = self.images.assemble(solved.assembled(inline)).await?;
+            let passing = Passing::new(&self.images, &before, &id);
             let stream = self.images.save_as(vec![(self.images.get(&id).await?, names)]).await?;
-            let new = (!before.contains(&id)).then(|| Arc::clone(&self.images));
             drop(held);
-            let gone = id.clone();
             let end = stream::once(async move {
-                if let Some(images) = new
-                    && let Err(error) = images.remove(&gone, true, crate::image::Parents::Go).await
-                {
-                    tracing::warn!(%error, "An image that was only to be exported stays");
-                }
+                passing.go().await;
                 None
             });
             let whole = stream.map(Some).chain(end).filter_map(std::future::ready);

@@ -3,9 +3,10 @@
 use super::{Door, caches::Cache};
 use crate::{
     build::{
-        BuildFailure, Builder, Workspace,
+        BuildFailure, Builder, Workspace, blocking,
         classic::container_config,
         front::{Front, Made, Process, Ran, Step},
+        ignore::Ignore,
         mount::{BuildMount, MountKind, Owner},
         placing,
         stage::{Build, Source, State},
@@ -14,6 +15,7 @@ use crate::{
     container::Once,
     error::{EngineError, Result},
     id::random_id,
+    image::config::digest,
     ports::{OutputFrame, StreamKind},
 };
 use bollard_stubs::models::{Mount, MountTmpfsOptions, MountType};
@@ -23,6 +25,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use tokio::{net::UnixListener, sync::mpsc};
 
@@ -31,6 +34,8 @@ const AHEAD: usize = 64;
 /// Bytes of output that are shown of one step, as BuildKit does.
 const SHOWN: usize = 2 << 20;
 const CLIPPED: &[u8] = b"\n[output clipped, log limit 2MiB reached]\n";
+/// What a step's machine is called, unless a build argument says otherwise.
+const HOSTNAME: &str = "buildkitsandbox";
 /// What exists in a container because something is mounted there, whatever the image says.
 const ALWAYS: [&str; 7] =
     ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc", "/proc", "/sys", "/dev"];
@@ -84,6 +89,8 @@ impl Door<'_> {
         let shown = process.words.join(" ");
         let mut config = container_config(state, process)?;
         config.env.get_or_insert_default().append(&mut around.env);
+        let hostname = self.argument("BUILDKIT_SANDBOX_HOSTNAME").unwrap_or(HOSTNAME);
+        config.hostname = Some(hostname.to_owned());
         config.volumes = None;
         config.entrypoint = None;
         let mut host = build.request.host.clone();
@@ -166,6 +173,28 @@ impl Door<'_> {
         }
     }
 
+    /// Files of a stage, an image or a named folder for a cache that is new.
+    async fn cache_begun_as(
+        &self,
+        build: &Build<'_>,
+        step: &Step,
+        from: &str,
+        source: &str,
+        around: &mut Around,
+    ) -> Result<Begun, BuildFailure> {
+        let files = build.source_of(step.stage, from).await?;
+        let content = match &files {
+            Source::Layers(layers) => layers.join(" "),
+            Source::Files(tree) => {
+                let tree = Arc::clone(tree);
+                blocking(move || tree.checksum("", &Ignore::default())).await?
+            }
+        };
+        let digest = digest(format!("{content} {source}").as_bytes());
+        let (rootfs, _) = mounted(build.builder, files, around).await?;
+        Ok(Begun { rootfs, path: format!("/{}", source.trim_start_matches('/')), digest })
+    }
+
     async fn mount(
         &self,
         build: &Build<'_>,
@@ -183,17 +212,20 @@ impl Door<'_> {
                 let path = shown_files(build.builder, source_of, source, around).await?;
                 around.mounts.push(bind(&path, target, !writable));
             }
-            MountKind::Cache { id, from, read_only, sharing, owner, .. } => {
-                if from.is_some() {
-                    return Err(EngineError::not_implemented(
-                        "RUN --mount=type=cache,from= is not supported by this engine: fill the cache in the step",
-                    )
-                    .into());
-                }
+            MountKind::Cache { id, from, source, read_only, sharing, owner } => {
+                let begun = match from {
+                    Some(from) => Some(self.cache_begun_as(build, step, from, source, around).await?),
+                    None => None,
+                };
+                // What it began as is part of what it is.
+                let id = begun.as_ref().map_or_else(|| id.clone(), |begun| format!("{id}:{}", begun.digest));
                 let cache = tokio::select! {
                     () = self.cancel.cancelled() => return Err(Build::gone()),
-                    cache = build.builder.caches.open(id, *sharing, *owner) => cache?,
+                    cache = build.builder.caches.open(&id, *sharing, *owner) => cache?,
                 };
+                if let Some(begun) = begun {
+                    build.builder.layers.copy_out(&begun.rootfs, &begun.path, &cache.folder).await?;
+                }
                 around.mounts.push(bind(&cache.folder, target, *read_only));
                 around.caches.push(cache);
             }
@@ -271,13 +303,19 @@ impl Door<'_> {
     }
 }
 
-/// Where the files of others are while a step sees them.
-async fn shown_files(
+/// A new cache's content.
+struct Begun {
+    rootfs: String,
+    path: String,
+    digest: String,
+}
+
+/// A root filesystem with the files of others, mounted as long as the step runs.
+async fn mounted(
     builder: &Builder,
     source: Source,
-    path: &str,
     around: &mut Around,
-) -> Result<PathBuf, BuildFailure> {
+) -> Result<(String, PathBuf), BuildFailure> {
     let (store, id) = (&builder.layers, random_id()?);
     let (layers, tree) = match source {
         Source::Layers(layers) => (layers, None),
@@ -289,6 +327,18 @@ async fn shown_files(
     if let Some(tree) = tree {
         placing::pour(&**store, &id, tree).await?;
     }
+    Ok((id, root))
+}
+
+/// Where the files of others are while a step sees them.
+async fn shown_files(
+    builder: &Builder,
+    source: Source,
+    path: &str,
+    around: &mut Around,
+) -> Result<PathBuf, BuildFailure> {
+    let store = &builder.layers;
+    let (id, root) = mounted(builder, source, around).await?;
     let located = store.locate(&id, path).await?;
     if located.kind.is_none() {
         return Err(EngineError::invalid(format!("mount source {path:?}: not found")).into());

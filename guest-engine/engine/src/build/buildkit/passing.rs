@@ -1,0 +1,52 @@
+//! Images that are made only to be sent somewhere.
+
+use crate::image::{Images, Parents};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// An image that goes when the value does, whichever way a build ends; not one that was here before, nor one
+/// that has got a name.
+#[derive(Debug)]
+pub(super) struct Passing {
+    images: Arc<Images>,
+    id: Option<String>,
+}
+
+impl Passing {
+    /// `before`: the images that were here before it was made.
+    pub(super) fn new(images: &Arc<Images>, before: &BTreeSet<String>, id: &str) -> Self {
+        let id = Some(id.to_owned()).filter(|id| !before.contains(id));
+        Self { images: Arc::clone(images), id }
+    }
+
+    /// It is to stay.
+    pub(super) fn stay(mut self) {
+        self.id = None;
+    }
+
+    /// It goes now.
+    pub(super) async fn go(mut self) {
+        if let Some(id) = self.id.take() {
+            forget(&self.images, &id).await;
+        }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
+            let images = Arc::clone(&self.images);
+            drop(runtime.spawn(async move { forget(&images, &id).await }));
+        }
+    }
+}
+
+async fn forget(images: &Images, id: &str) {
+    match images.get(id).await {
+        Ok(image) if image.names.is_empty() && image.digests.is_empty() => {
+            if let Err(error) = images.remove(id, false, Parents::Go).await {
+                tracing::warn!(%error, id, "An image that was only to be sent stays");
+            }
+        }
+        _ => {}
+    }
+}
