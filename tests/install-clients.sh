@@ -1,6 +1,7 @@
 #!/bin/sh
 # install-clients.sh : the real clients the tests drive, into $TOOLS: docker (unless the host has it),
-# its plugins buildx and compose, Python's clients in a virtual environment and Node's in a folder of their own. Needs $IMAGES, which verifies Debian's packages.
+# its plugins buildx and compose, Python's clients (and moto, which is EC2 to a client) in a virtual environment
+# and Node's in a folder of their own. Needs $IMAGES, which verifies Debian's packages.
 set -eu
 mkdir -p "$TOOLS/bin"
 if command -v docker >/dev/null 2>&1; then
@@ -21,9 +22,9 @@ if [ ! -x "$TOOLS/buildx/docker-buildx" ]; then
     mkdir -p "$TOOLS/buildx"
     "$IMAGES" package docker-buildx --file usr/libexec/docker/cli-plugins/docker-buildx --output "$TOOLS/buildx/docker-buildx"
 fi
-packages="docker==7.1.0 testcontainers==4.15.0"
+packages="docker==7.1.0 testcontainers==4.15.0 moto[ec2,server]==5.2.5"
 if [ "$(cat "$TOOLS/venv/.packages" 2>/dev/null)" != "$packages" ]; then
-    echo "Installing docker-py and testcontainers"
+    echo "Installing docker-py, testcontainers and moto"
     python3 -m venv "$TOOLS/venv"
     # shellcheck disable=SC2086 # the list is meant to split
     "$TOOLS/venv/bin/pip" install --quiet --disable-pip-version-check $packages

@@ -343,7 +343,8 @@ impl Provider for Ec2 {
         if belonging.kind == "security group" {
             return firewall::delete(self, &belonging.id).await;
         }
-        match self.run(&Query::new("DeleteKeyPair").with("KeyPairId", &belonging.id)).await {
+        // By name: what speaks EC2 besides AWS accepts an id and deletes nothing.
+        match self.run(&Query::new("DeleteKeyPair").with("KeyName", &belonging.name)).await {
             Err(error) if is_missing(&error) => Ok(()),
             outcome => outcome,
         }

@@ -127,8 +127,9 @@ impl Region {
                 Ok(json!({ "KeyPairs": keys }))
             }
             "DeleteKeyPair" => {
-                let known = self.keys.remove(request["KeyPairId"].as_str().unwrap()).is_some();
-                if known { Ok(json!({ "Return": true })) } else { Err((400, "InvalidKeyPair.NotFound")) }
+                // AWS says yes as well when there is none of that name.
+                self.keys.retain(|_, key| key["KeyName"] != request["KeyName"]);
+                Ok(json!({ "Return": true }))
             }
             "CreateSecurityGroup" => {
                 let same = |group: &Group| group.request["GroupName"] == request["GroupName"];
