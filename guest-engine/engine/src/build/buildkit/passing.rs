@@ -4,7 +4,7 @@ use crate::image::{Images, Parents};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// An image that goes when the value does, whichever way a build ends; not one that was here before, nor one
-/// that has got a name.
+/// that has got a tag.
 #[derive(Debug)]
 pub(super) struct Passing {
     images: Arc<Images>,
@@ -42,8 +42,9 @@ impl Drop for Passing {
 
 async fn forget(images: &Images, id: &str) {
     match images.get(id).await {
-        Ok(image) if image.names.is_empty() && image.digests.is_empty() => {
-            if let Err(error) = images.remove(id, false, Parents::Go).await {
+        // A push has noted what registries call it.
+        Ok(image) if image.names.is_empty() => {
+            if let Err(error) = images.remove(id, true, Parents::Go).await {
                 tracing::warn!(%error, id, "An image that was only to be sent stays");
             }
         }
