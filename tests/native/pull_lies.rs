@@ -147,7 +147,7 @@ fn bombs_leave_the_disk_as_it_was() -> Result<()> {
     let image = |layer: &serde_json::Value| json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer] });
     registry.manifest("lib/bomb", "1", &image(&descriptor));
     let error = engine.docker(&["pull", &format!("{HOST}/lib/bomb:1")])?.fails(1)?;
-    assert!(error.contains("No space left on device"), "{error}");
+    assert!(error.contains("no space left on device"), "{error}");
     assert!(error.contains(descriptor["digest"].as_str().unwrap_or_default()), "{error}");
     nothing_is_left(&engine)?;
 
