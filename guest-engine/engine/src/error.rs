@@ -50,6 +50,12 @@ impl EngineError {
         self
     }
 
+    /// The same failure, with what it was a failure of in front: `what: message`.
+    #[must_use]
+    pub fn of(self, what: impl fmt::Display) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// What class of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -441,9 +441,7 @@ impl Actor {
         }
         let renamed = match self.shared.index.reserve(&name, &id) {
             Ok(()) => self.persist().await.inspect_err(|_| self.shared.index.release(&name, &id)),
-            Err(error) => {
-                Err(EngineError::new(error.kind(), format!("Error when allocating new name: {error}")))
-            }
+            Err(error) => Err(error.of("Error when allocating new name")),
         };
         if let Err(error) = renamed {
             self.record.name = old;

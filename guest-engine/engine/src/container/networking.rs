@@ -197,7 +197,7 @@ impl Shared {
             ));
         }
         own.mac_address = Some(mac);
-        network::requested_mac(endpoints).map_err(|error| of_network(&name, &error))
+        network::requested_mac(endpoints).map_err(|error| of_network(&name, error))
     }
 
     /// Which networks a new container is to be on, by their names, with what it asks of each.
@@ -215,7 +215,7 @@ impl Shared {
             match self.existing(&key)? {
                 Some(definition) => {
                     let wish =
-                        settled(&definition, wish).map_err(|error| of_network(&definition.name, &error))?;
+                        settled(&definition, wish).map_err(|error| of_network(&definition.name, error))?;
                     settled_all.insert(definition.name.clone(), wish);
                 }
                 None => drop(settled_all.insert(key, wish)),
@@ -266,8 +266,8 @@ impl Shared {
 }
 
 /// As a create tells it.
-fn of_network(name: &str, error: &EngineError) -> EngineError {
-    EngineError::new(error.kind(), format!("invalid config for network {name}: {error}"))
+fn of_network(name: &str, error: EngineError) -> EngineError {
+    error.of(format_args!("invalid config for network {name}"))
 }
 
 /// What is asked of a network, checked against what it can do, and bound to this very network: another one

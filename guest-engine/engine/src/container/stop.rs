@@ -25,13 +25,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 impl Containers {
     /// Sends a signal, SIGKILL unless named.
     pub async fn kill(&self, key: &str, signal: Option<&str>) -> Result<()> {
-        let signal = match signal.filter(|s| !s.is_empty()) {
-            Some(text) => named(text, &format!("cannot kill container: {key}"))?,
-            None => SIGKILL,
-        };
-        let refused = |error: EngineError| {
-            EngineError::new(error.kind(), format!("cannot kill container: {key}: {error}"))
-        };
+        let refused = |error: EngineError| error.of(format_args!("cannot kill container: {key}"));
+        let signal = named(signal).map_err(refused)?.unwrap_or(SIGKILL);
         let handle = self.shared.index.find(key).map_err(refused)?;
         if !handle.record().state.status.has_process() {
             return Err(refused(not_running(&handle.id)));
@@ -50,10 +45,7 @@ impl Containers {
     /// Asks the process to end, and ends it when it has not after `timeout` seconds (-1 waits for ever).
     /// [`ErrorKind::NotModified`] when it is not running.
     pub async fn stop(&self, key: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
-        let signal = signal
-            .filter(|s| !s.is_empty())
-            .map(|s| named(s, &format!("cannot stop container: {key}")))
-            .transpose()?;
+        let signal = named(signal).map_err(|error| error.of(format_args!("cannot stop container: {key}")))?;
         let handle = self.shared.index.find(key)?;
         if !handle.record().state.status.counts_as_running() {
             return Err(EngineError::new(ErrorKind::NotModified, "container is not running"));
@@ -64,10 +56,8 @@ impl Containers {
 
     /// Stops the container if it runs, and starts it.
     pub async fn restart(&self, key: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
-        let signal = signal
-            .filter(|s| !s.is_empty())
-            .map(|s| named(s, &format!("Cannot restart container {key}")))
-            .transpose()?;
+        let signal =
+            named(signal).map_err(|error| error.of(format_args!("Cannot restart container {key}")))?;
         let handle = self.shared.index.find(key)?;
         let shared = self.shared.clone();
         to_the_end(async move {
@@ -105,9 +95,9 @@ impl Containers {
     }
 }
 
-/// The signal that `text` names, or `failure` and why.
-fn named(text: &str, failure: &str) -> Result<i32> {
-    signal::parse(text).map_err(|error| EngineError::invalid(format!("{failure}: {error}")))
+/// The signal that the text names; none without a text.
+fn named(text: Option<&str>) -> Result<Option<i32>> {
+    text.filter(|text| !text.is_empty()).map(signal::parse).transpose()
 }
 
 impl Shared {

@@ -39,9 +39,7 @@ impl Containers {
 impl Actor {
     pub(super) async fn update(&mut self, change: Change) -> Result<Vec<String>> {
         let id = &self.record.id;
-        let refused = |error: EngineError| {
-            EngineError::new(error.kind(), format!("Cannot update container {id}: {error}"))
-        };
+        let refused = |error: EngineError| error.of(format_args!("Cannot update container {id}"));
         let mut host = self.record.host.clone();
         apply(&mut host, &change.limits).map_err(refused)?;
         // Clients that change limits alone send a policy without a name.
