@@ -74,9 +74,7 @@ impl Builder {
             ..Assembled::default()
         };
         let held = self.images.hold_layers().await;
-        let before = self.images.ids();
-        let id = self.images.assemble(assembled).await?;
-        let passing = Passing::new(&self.images, &before, &id);
+        let (id, passing) = Passing::assemble(&self.images, assembled).await?;
         let request = PushRequest { reference, credentials };
         let (sender, mut lines) = progress();
         let work = async {

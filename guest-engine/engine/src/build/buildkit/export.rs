@@ -61,11 +61,9 @@ impl Builder {
         let started = SystemTime::now();
         let exported = async {
             let held = self.images.hold_layers().await;
-            let before = self.images.ids();
-            let id = self.images.assemble(solved.assembled(inline)).await;
+            let made = Passing::assemble(&self.images, solved.assembled(inline)).await;
             drop(held);
-            let id = id?;
-            let passing = Passing::new(&self.images, &before, &id);
+            let (id, passing) = made?;
             task.note("exporting layers", 0, started);
             task.note(format!("writing image {id}"), 0, started);
             for name in names {
@@ -93,9 +91,7 @@ impl Builder {
         let task = solved.teller.begin(title);
         let exported = async {
             let held = self.images.hold_layers().await;
-            let before = self.images.ids();
-            let id = self.images.assemble(solved.assembled(inline)).await?;
-            let passing = Passing::new(&self.images, &before, &id);
+            let (id, passing) = Passing::assemble(&self.images, solved.assembled(inline)).await?;
             let stream = self.images.save_as(vec![(self.images.get(&id).await?, names)]).await?;
             drop(held);
             let end = stream::once(async move {

@@ -1,7 +1,10 @@
 //! Images that are made only to be sent somewhere.
 
-use crate::image::{Images, Parents};
-use std::{collections::BTreeSet, sync::Arc};
+use crate::{
+    error::Result,
+    image::{Assembled, Images, Parents},
+};
+use std::sync::Arc;
 
 /// An image that goes when the value does, whichever way a build ends; not one that was here before, nor one
 /// that has got a tag.
@@ -12,10 +15,12 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    /// `before`: the images that were here before it was made.
-    pub(super) fn new(images: &Arc<Images>, before: &BTreeSet<String>, id: &str) -> Self {
-        let id = Some(id.to_owned()).filter(|id| !before.contains(id));
-        Self { images: Arc::clone(images), id }
+    /// Makes the image, and says its id.
+    pub(super) async fn assemble(images: &Arc<Images>, assembled: Assembled) -> Result<(String, Self)> {
+        let before = images.ids();
+        let id = images.assemble(assembled).await?;
+        let new = Some(id.clone()).filter(|id| !before.contains(id));
+        Ok((id, Self { images: Arc::clone(images), id: new }))
     }
 
     /// It is to stay.
