@@ -70,7 +70,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
                     ExitCode::FAILURE
                 }
                 Err(error) => {
-                    report(&Reply::Failed { message: sentence(&error) });
+                    report(&Reply::Failed { message: process::chain(&error) });
                     ExitCode::FAILURE
                 }
             }
@@ -166,21 +166,4 @@ fn listen() -> io::Result<UnixListener> {
 fn report(reply: &Reply) {
     let mut stdout = io::stdout();
     let _unheard = stdout.write_all(&line(reply)).and_then(|()| stdout.flush());
-}
-
-fn sentence(error: &ShimError) -> String {
-    let mut text = match error {
-        ShimError::Create(process::CreateError::Refused(sentence)) => return sentence.clone(),
-        other => other.to_string(),
-    };
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
 }

@@ -196,7 +196,8 @@ fn failed_mount(text: &str, config: &ShimConfig) -> Option<String> {
     ))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, each said once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
