@@ -32,13 +32,15 @@ fn keeper_qemu_and_engine_may_die() -> Result<()> {
         "`machine url` revived it"
     );
 
-    // The engine inside: PID 1 restarts it, the container is the same.
-    let kill_engine = "kill -9 $(ps | awk '/[m]achine-engine serve/{print $1}')";
-    host.machine(&["ssh", "k", kill_engine])?.ok()?;
-    eventually("The engine is back with its container", || {
-        let run = host.docker("k", &["inspect", "-f", "{{.State.Pid}}", "con"])?;
-        Ok(run.code == 0 && run.stdout.trim() == pid)
-    })?;
+    // The engine inside: PID 1 restarts it, the container is the same; whatever signal it was, a real-time one too.
+    for signal in [9, 36] {
+        let kill_engine = format!("kill -{signal} $(ps | awk '/[m]achine-engine serve/{{print $1}}')");
+        host.machine(&["ssh", "k", &kill_engine])?.ok()?;
+        eventually("The engine is back with its container", || {
+            let run = host.docker("k", &["inspect", "-f", "{{.State.Pid}}", "con"])?;
+            Ok(run.code == 0 && run.stdout.trim() == pid)
+        })?;
+    }
 
     // QEMU: the machine is known to have crashed, starts again, and what was written is there.
     host.docker("k", &["tag", "busybox", "kept:1"])?.ok()?;

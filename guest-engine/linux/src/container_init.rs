@@ -114,9 +114,9 @@ fn serve(child: Pid, watched: &SigSet) -> u8 {
 /// Takes every ended process; the command's code when it is among them.
 fn reap(child: Pid) -> Option<u8> {
     let mut code = None;
-    while let Some((pid, status)) = reaped::next() {
+    while let Ok(Some((pid, status))) = reaped::next() {
         if pid == child {
-            code = u8::try_from(status & 0xff).ok();
+            code = u8::try_from(reaped::code(status) & 0xff).ok();
         }
     }
     code

@@ -14,7 +14,7 @@ mod netlink;
 mod nftables;
 mod open_within;
 mod overlay;
-mod reaped;
+pub mod reaped;
 mod runtime;
 mod seccomp;
 pub mod shim;

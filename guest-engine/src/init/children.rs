@@ -2,9 +2,8 @@
 //! waits for all of them, so that nobody's exit is taken by somebody else.
 
 use super::log;
-use nix::errno::Errno;
+use engine_linux::reaped::{self, Errno};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::fmt;
@@ -17,14 +16,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Status(i32),
-    Signal(Signal),
+    /// A signal's number: those of real time have no name.
+    Signal(i32),
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "status {status}"),
-            Self::Signal(signal) => write!(f, "{signal}"),
+            Self::Signal(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "{signal}"),
+                Err(_) => write!(f, "signal {number}"),
+            },
         }
     }
 }
@@ -66,18 +69,20 @@ impl Children {
     pub(super) fn reap(&self) -> bool {
         let mut waiting = self.lock();
         loop {
-            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, status)) => (pid, Exit::Status(status)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Exit::Signal(signal)),
-                Ok(WaitStatus::StillAlive) => return false,
-                Err(Errno::ECHILD) => return true,
-                Ok(_) | Err(Errno::EINTR) => continue,
+            let (pid, status) = match reaped::next() {
+                Ok(Some(ended)) => ended,
+                Ok(None) => return false,
+                Err(Errno::CHILD) => return true,
                 Err(error) => {
                     log::line(format_args!("Could not reap: {error}"));
                     return false;
                 }
             };
             if let Some(service) = waiting.remove(&pid) {
+                let exit = match status.terminating_signal() {
+                    Some(number) => Exit::Signal(number),
+                    None => Exit::Status(status.exit_status().unwrap_or_default()),
+                };
                 let _ = service.send(exit);
             }
         }

@@ -412,7 +412,7 @@ impl State {
 
     /// Reaps whatever has ended: the process, and orphans that came to us as the subreaper.
     fn reap(&mut self) {
-        while let Some((pid, code)) = reaped::next() {
+        while let Ok(Some((pid, status))) = reaped::next() {
             if pid != self.session.pid || !matches!(self.phase, Phase::Running) {
                 continue;
             }
@@ -421,7 +421,7 @@ impl State {
                 let _already_gone = Cgroup::at(&self.session.config.cgroup).kill();
             }
             let now = Instant::now();
-            self.phase = Phase::Draining { code, since: now, heard: now };
+            self.phase = Phase::Draining { code: reaped::code(status), since: now, heard: now };
         }
     }
 
