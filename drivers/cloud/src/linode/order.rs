@@ -156,8 +156,8 @@ async fn stackscript(
         Some((user, label)) => {
             let filter = json!({ "username": user });
             let all: Vec<StackScript> = account.all("/linode/stackscripts", Some(filter)).await?;
-            choose(&format!("StackScript of {user}"), label, &all, |script| &script.label)?;
-            all.into_iter().find(|script| script.label == label)
+            let what = format!("StackScript of {user}");
+            Some(choose(&what, label, &all, |script| &script.label)?.clone())
         }
         None if wanted.parse::<u64>().is_ok() => {
             account.api.get(&format!("/linode/stackscripts/{wanted}")).find().await?

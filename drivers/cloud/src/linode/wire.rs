@@ -59,7 +59,7 @@ pub(super) struct Image {
     pub(super) capabilities: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct StackScript {
     pub(super) id: u64,
     pub(super) label: String,
