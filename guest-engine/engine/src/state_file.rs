@@ -110,6 +110,11 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// Whether a file of that name is one whose writing has not ended, or was interrupted.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.ends_with(TEMPORARY)
+}
+
 /// Makes a rename or removal in the file's folder durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())

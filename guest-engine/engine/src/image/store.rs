@@ -169,7 +169,7 @@ impl Store {
         state_file::remove(&self.blob(id)).await
     }
 
-    /// Removes blobs that no image needs and files whose writing was interrupted. Says which.
+    /// Removes blobs that no image needs and files whose writing was interrupted, the index among them. Says which.
     pub(super) async fn remove_unneeded(&self, index: &Index) -> Result<Vec<String>> {
         let needed: BTreeSet<String> = index
             .images
@@ -178,16 +178,10 @@ impl Store {
             .flatten()
             .filter_map(|id| Some(id.strip_prefix("sha256:")?.to_owned()))
             .collect();
-        let folder = self.root.join("blobs/sha256");
+        let (root, blobs) = (self.root.clone(), self.root.join("blobs/sha256"));
         tokio::task::spawn_blocking(move || {
-            let mut removed = Vec::new();
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                // What cannot be removed now is tried again at the next start.
-                if !needed.contains(&name) && std::fs::remove_file(entry.path()).is_ok() {
-                    removed.push(name);
-                }
-            }
+            let mut removed = remove_files(&root, state_file::is_unfinished);
+            removed.append(&mut remove_files(&blobs, |name| !needed.contains(name)));
             removed
         })
         .await
@@ -201,5 +195,39 @@ impl Store {
     fn blob(&self, id: &str) -> PathBuf {
         let hex = id.strip_prefix("sha256:").unwrap_or(id);
         self.root.join("blobs/sha256").join(Path::new(hex))
+    }
+}
+
+/// Removes the files of a folder whose names say that nobody needs them, and gives those names.
+fn remove_files(folder: &Path, is_unneeded: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut removed = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // What cannot be removed now is tried again at the next start.
+        if is_unneeded(&name) && std::fs::remove_file(entry.path()).is_ok() {
+            removed.push(name);
+        }
+    }
+    removed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_being_written_when_the_engine_died_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().to_owned());
+        store.save(&Index::default()).await.unwrap();
+        let blob = store.put(b"{}".to_vec()).await.unwrap();
+        std::fs::write(folder.path().join("index.json.0.tmp"), "{").unwrap();
+        let mut removed = store.remove_unneeded(&Index::default()).await.unwrap();
+        removed.sort();
+        assert_eq!(removed, [blob.strip_prefix("sha256:").unwrap(), "index.json.0.tmp"]);
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["blobs", "index.json"]);
     }
 }
