@@ -173,6 +173,30 @@ fn an_update_of_limits_keeps_the_restart_policy() -> Result<()> {
 }
 
 #[test]
+fn a_limit_of_processes_is_lifted_while_the_container_runs() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    let limit = || {
+        let max = "cat /sys/fs/cgroup/pids.max || cat /sys/fs/cgroup/pids/pids.max";
+        engine.docker(&["exec", "box", "sh", "-c", &format!("({max}) 2>/dev/null")])?.ok()
+    };
+    let unconfined = engine.folder().join("nothing.json");
+    std::fs::write(&unconfined, "{}")?;
+    let profile = format!("seccomp={}", unconfined.display());
+    let options = ["--pids-limit", "20", "--security-opt", &profile];
+    engine
+        .docker(&[&["run", "-d", "--name", "box"], &options[..], &["busybox", "sleep", "1000"]].concat())?
+        .ok()?;
+    assert_eq!(limit()?, "20");
+    engine.docker(&["update", "--pids-limit", "-1", "box"])?.ok()?;
+    assert_eq!(limit()?, "max");
+    assert_eq!(engine.docker(&["inspect", "-f", "{{.HostConfig.PidsLimit}}", "box"])?.ok()?, "0");
+    // A profile that says nothing is none, as in dockerd.
+    let seccomp = engine.docker(&["exec", "box", "grep", "Seccomp:", "/proc/1/status"])?.ok()?;
+    assert!(seccomp.ends_with('0'), "{seccomp}");
+    Ok(())
+}
+
+#[test]
 fn mistakes_are_told_in_dockerds_words() -> Result<()> {
     let engine = NativeEngine::with_busybox()?;
     engine.docker(&["create", "--name", "box", "busybox", "sleep", "1000"])?.ok()?;

@@ -17,6 +17,7 @@ use super::{
     query::Query,
     state::AppState,
     timestamp,
+    version::ApiVersion,
 };
 use axum::{
     Json, Router,
@@ -44,7 +45,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/images/{*name}", delete(remove).get(get_by_suffix).post(post_by_suffix))
 }
 
-async fn list(State(state): State<AppState>, query: Query) -> Result<Json<Vec<Value>>> {
+async fn list(State(state): State<AppState>, version: ApiVersion, query: Query) -> Result<Json<Vec<Value>>> {
     let filters = Filters::from_query(&query, &LIST_FILTERS)?;
     let filters = ImageFilters {
         all: query.flag("all"),
@@ -58,7 +59,7 @@ async fn list(State(state): State<AppState>, query: Query) -> Result<Json<Vec<Va
     };
     filters.validate()?;
     let images = state.engine.images.list(&filters).await?;
-    Ok(Json(images.iter().map(wire::summary).collect()))
+    Ok(Json(images.iter().map(|image| wire::summary(image, version)).collect()))
 }
 
 async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value>> {
@@ -101,13 +102,14 @@ async fn remove(
 
 async fn get_by_suffix(
     State(state): State<AppState>,
+    version: ApiVersion,
     Path(path): Path<String>,
     request: Request,
 ) -> Result<Response> {
     match path.rsplit_once('/') {
         Some((name, "json")) => {
             let image = state.engine.images.get(name).await?;
-            Ok(Json(wire::inspect(&image)).into_response())
+            Ok(Json(wire::inspect(&image, version)).into_response())
         }
         Some((name, "get")) => save::save(state, &[name.to_owned()]).await,
         Some((name, "history")) => {

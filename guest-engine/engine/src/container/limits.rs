@@ -28,7 +28,7 @@ fn check_for(
 ) -> Result<()> {
     memory(kernel, host, warnings, occasion)?;
     oom(kernel, host, warnings)?;
-    if host.pids_limit.is_some_and(|limit| limit != 0) && !kernel.pids {
+    if host.pids_limit.is_some() && !kernel.pids {
         if host.pids_limit > Some(0) {
             warnings.push(unsupported("PIDs limit capabilities", "PIDs limit"));
         }

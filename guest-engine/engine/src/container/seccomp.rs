@@ -67,6 +67,13 @@ struct Scope {
     min_kernel: Option<String>,
 }
 
+impl Profile {
+    /// Docker takes a profile without action and calls, such as `{}`, for "unconfined".
+    fn says_nothing(&self) -> bool {
+        self.default_action.is_empty() && self.syscalls.iter().flatten().next().is_none()
+    }
+}
+
 /// What an entry's scope is compared with.
 struct Circumstances<'a> {
     capabilities: &'a Capabilities,
@@ -85,6 +92,9 @@ pub(super) fn check(host: &HostConfig) -> Result<()> {
         None | Some("unconfined" | "builtin") => Ok(()),
         Some(text) => {
             let profile = parse(text)?;
+            if profile.says_nothing() {
+                return Ok(());
+            }
             resolve(&profile, &Circumstances { capabilities: &Capabilities::new(), kernel: (0, 0) }).map(drop)
         }
     }
@@ -99,7 +109,10 @@ pub(super) fn policy(
     let around = Circumstances { capabilities, kernel: version(kernel_release).unwrap_or((u32::MAX, 0)) };
     match option(host) {
         Some("unconfined") => Ok(None),
-        Some(text) if text != "builtin" => resolve(&parse(text)?, &around).map(Some),
+        Some(text) if text != "builtin" => {
+            let profile = parse(text)?;
+            if profile.says_nothing() { Ok(None) } else { resolve(&profile, &around).map(Some) }
+        }
         // A profile that was asked for by name holds even then.
         None if host.privileged.unwrap_or(false) => Ok(None),
         _ => Ok(Some(default_profile::policy(capabilities))),
@@ -253,6 +266,8 @@ mod tests {
         assert!(policy(&with("seccomp=builtin"), &none, "6.1").unwrap().is_some());
         assert_eq!(policy(&with("seccomp=unconfined"), &none, "6.1").unwrap(), None);
         assert_eq!(policy(&privileged, &none, "6.1").unwrap(), None);
+        check(&with("seccomp={}")).unwrap();
+        assert_eq!(policy(&with("seccomp={}"), &none, "6.1").unwrap(), None);
     }
 
     #[test]

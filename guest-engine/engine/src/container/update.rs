@@ -71,7 +71,7 @@ impl Actor {
     }
 }
 
-/// Zero and empty mean "leave it", as in the API.
+/// Zero and empty mean "leave it", as in the API, but for the number of processes.
 fn apply(host: &mut HostConfig, limits: &HostConfig) -> Result<()> {
     fn number(own: &mut Option<i64>, new: Option<i64>) {
         if new.is_some_and(|value| value != 0) {
@@ -86,7 +86,10 @@ fn apply(host: &mut HostConfig, limits: &HostConfig) -> Result<()> {
     number(&mut host.cpu_period, limits.cpu_period);
     number(&mut host.cpu_quota, limits.cpu_quota);
     number(&mut host.nano_cpus, limits.nano_cpus);
-    number(&mut host.pids_limit, limits.pids_limit);
+    // Anything below one is "no limit", and shown as 0 from then on.
+    if let Some(limit) = limits.pids_limit {
+        host.pids_limit = Some(limit.max(0));
+    }
     for (own, new) in
         [(&mut host.cpuset_cpus, &limits.cpuset_cpus), (&mut host.cpuset_mems, &limits.cpuset_mems)]
     {
@@ -152,6 +155,16 @@ mod tests {
         let limits = HostConfig { memory: Some(32 << 20), cpu_shares: Some(0), ..HostConfig::default() };
         apply(&mut host, &limits).unwrap();
         assert_eq!(host, HostConfig { memory: Some(32 << 20), ..limited() });
+    }
+
+    #[test]
+    fn a_limit_of_processes_can_be_lifted() {
+        for unlimited in [0, -1, -7] {
+            let mut host = HostConfig { pids_limit: Some(9), ..HostConfig::default() };
+            let limits = HostConfig { pids_limit: Some(unlimited), ..HostConfig::default() };
+            apply(&mut host, &limits).unwrap();
+            assert_eq!(host.pids_limit, Some(0));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Images as the API shows them. Lists are `[]`, never absent: clients in dynamic languages index them.
 
+use crate::http::version::ApiVersion;
 use engine::image::{HistoryItem, Image, ImageSummary, Reference, Removed};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -7,23 +8,31 @@ use serde_json::{Value, json};
 /// What Go prints for a moment that is not set.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
-pub(super) fn summary(image: &ImageSummary) -> Value {
-    json!({
+pub(super) fn summary(image: &ImageSummary, api: ApiVersion) -> Value {
+    let mut object = json!({
         "Id": image.id,
         "ParentId": image.parent.as_deref().unwrap_or_default(),
         "RepoTags": image.names,
         "RepoDigests": image.digests,
         "Created": image.created,
         "Size": image.size,
-        "VirtualSize": image.size,
         "SharedSize": -1,
         "Labels": if image.labels.is_empty() { Value::Null } else { json!(image.labels) },
         // dockerd counts them only for `docker system df`.
         "Containers": -1,
-    })
+    });
+    virtual_size(&mut object, api);
+    object
 }
 
-pub(super) fn inspect(image: &Image) -> Value {
+/// A second name of the size, which API 1.44 took away.
+fn virtual_size(object: &mut Value, api: ApiVersion) {
+    if !api.at_least(44) {
+        object["VirtualSize"] = object["Size"].clone();
+    }
+}
+
+pub(super) fn inspect(image: &Image, api: ApiVersion) -> Value {
     let config = &image.config;
     let tagged = image.tagged_at.and_then(|at| Timestamp::from_second(at).ok());
     let mut object = json!({
@@ -39,7 +48,6 @@ pub(super) fn inspect(image: &Image) -> Value {
         "Architecture": config.architecture,
         "Os": if config.os.is_empty() { "linux" } else { &config.os },
         "Size": image.size,
-        "VirtualSize": image.size,
         "GraphDriver": { "Name": "overlay2", "Data": null },
         "RootFS": { "Type": "layers", "Layers": image.layers },
         "Metadata": { "LastTagTime": tagged.map_or_else(|| NO_TIME.to_owned(), |at| at.to_string()) },
@@ -50,6 +58,7 @@ pub(super) fn inspect(image: &Image) -> Value {
     if let Some(version) = &config.os_version {
         object["OsVersion"] = json!(version);
     }
+    virtual_size(&mut object, api);
     object
 }
 
@@ -95,8 +104,8 @@ pub(super) fn removed(step: &Removed) -> Value {
 }
 
 /// For `/system/df`.
-pub(in crate::http) fn usage(image: &ImageSummary, shared: u64) -> Value {
-    let mut object = summary(image);
+pub(in crate::http) fn usage(image: &ImageSummary, shared: u64, api: ApiVersion) -> Value {
+    let mut object = summary(image, api);
     object["Containers"] = json!(image.containers);
     object["SharedSize"] = json!(shared);
     object

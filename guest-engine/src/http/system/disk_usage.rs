@@ -1,6 +1,8 @@
 //! `GET /system/df`: what images, containers and volumes take on disk.
 
-use crate::http::{containers::summary, error::Result, images, query::Query, state::AppState, volumes};
+use crate::http::{
+    containers::summary, error::Result, images, query::Query, state::AppState, version::ApiVersion, volumes,
+};
 use axum::{Json, extract::State};
 use engine::{container::ListFilter, image::ImageFilters};
 use serde_json::{Map, Value, json};
@@ -8,7 +10,11 @@ use serde_json::{Map, Value, json};
 const KINDS: [&str; 4] = ["build-cache", "container", "image", "volume"];
 
 /// Everything, or what the repeated `type` names.
-pub(super) async fn disk_usage(State(app): State<AppState>, query: Query) -> Result<Json<Value>> {
+pub(super) async fn disk_usage(
+    State(app): State<AppState>,
+    version: ApiVersion,
+    query: Query,
+) -> Result<Json<Value>> {
     let asked: Vec<&str> = query.all("type").collect();
     if let Some(unknown) = asked.iter().find(|kind| !KINDS.contains(*kind)) {
         return Err(crate::http::error::ApiError::bad_request(format!("unknown object type: {unknown}")));
@@ -22,7 +28,7 @@ pub(super) async fn disk_usage(State(app): State<AppState>, query: Query) -> Res
         usage.insert("LayersSize".to_owned(), json!(app.engine.images.disk_usage().await?));
         let shared = app.engine.images.shared_sizes(images.iter().map(|image| image.id.as_str()));
         let size = |id: &String| shared.get(id).copied().unwrap_or(0);
-        let images = images.iter().map(|image| images::usage(image, size(&image.id)));
+        let images = images.iter().map(|image| images::usage(image, size(&image.id), version));
         usage.insert("Images".to_owned(), images.collect());
     }
     if wanted("container") {

@@ -59,9 +59,10 @@ fn cpu(host: &HostConfig) -> Option<LinuxCpu> {
 }
 
 fn pids(host: &HostConfig) -> Option<LinuxPids> {
-    let limit = host.pids_limit.filter(|limit| *limit != 0)?;
+    let limit = host.pids_limit?;
     let mut pids = LinuxPids::default();
-    pids.set_limit(limit.max(-1));
+    // Said also where there is none: an update lifts a limit.
+    pids.set_limit(if limit > 0 { limit } else { -1 });
     Some(pids)
 }
 
@@ -147,12 +148,13 @@ mod tests {
         assert_eq!((cpu.quota(), cpu.period(), cpu.shares()), (Some(50_000), Some(100_000), Some(512)));
         assert_eq!(cpu.cpus(), &None);
         assert_eq!(resources.pids().unwrap().limit(), 64);
+        assert_eq!(pids(&HostConfig { pids_limit: Some(0), ..host }).unwrap().limit(), -1);
         assert!(resources.block_io().is_none());
     }
 
     #[test]
     fn nothing_set_is_nothing_limited() {
-        let host = HostConfig { memory: Some(0), pids_limit: Some(0), ..HostConfig::default() };
+        let host = HostConfig { memory: Some(0), ..HostConfig::default() };
         let resources = resources(&host, Vec::new(), &|_| None).unwrap();
         assert!(resources.memory().is_none() && resources.cpu().is_none() && resources.pids().is_none());
     }
