@@ -1,7 +1,7 @@
-//! `machine-engine serve`: take the data root, open the engine, listen, say so, and end in order.
+//! `machine-engine serve`: take the folders, open the engine, listen, say so, and end in order.
 //!
 //! ```text
-//!   data root locked ─▶ socket bound ─▶ engine open ─▶ containers back ─▶ ready ──SIGTERM, SIGINT──▶
+//!   folders locked ─▶ socket bound ─▶ engine open ─▶ containers back ─▶ ready ──SIGTERM, SIGINT──▶
 //!   connections end ─▶ end
 //! ```
 //! The socket is bound before the engine opens, so that clients that come early wait instead of failing.
@@ -42,8 +42,8 @@ const SETTLING: Duration = Duration::from_secs(10);
 pub enum ServeError {
     #[error("Could not prepare the folder {path}")]
     Folder { path: PathBuf, source: io::Error },
-    #[error("The data root {path} is in use by another engine")]
-    DataRootInUse { path: PathBuf },
+    #[error("The {role} {path} is in use by another engine: choose another with {option}")]
+    FolderInUse { role: &'static str, path: PathBuf, option: &'static str },
     #[error("Another engine answers on {path}")]
     SocketInUse { path: PathBuf },
     #[error("{path} exists and is not a socket")]
@@ -70,7 +70,11 @@ pub async fn serve(
     options.data_root = prepare_folder(&options.data_root)?;
     options.run_root = prepare_folder(&options.run_root)?;
     // Held until the process ends; the kernel lets go of it however that happens.
-    let _lock = lock(&options.data_root)?;
+    // The run root too: what is found there and is in no record would be taken for a dead engine's.
+    let _locks = [
+        lock("data root", &options.data_root, "--data-root")?,
+        lock("run root", &options.run_root, "--run-root")?,
+    ];
     let shutdown::Told { stop, with_containers } = shutdown::on_signal().map_err(ServeError::Signals)?;
     let listener = socket::bind(&options.socket, options.group.as_deref()).await?;
     let settings = Settings {
@@ -139,13 +143,15 @@ fn prepare_folder(path: &Path) -> Result<PathBuf, ServeError> {
     path.canonicalize().map_err(fail)
 }
 
-fn lock(data_root: &Path) -> Result<File, ServeError> {
-    let path = data_root.join("engine.lock");
-    let fail = |source| ServeError::Folder { path: data_root.to_owned(), source };
+fn lock(role: &'static str, folder: &Path, option: &'static str) -> Result<File, ServeError> {
+    let path = folder.join("engine.lock");
+    let fail = |source| ServeError::Folder { path: folder.to_owned(), source };
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServeError::DataRootInUse { path: data_root.to_owned() }),
+        Err(TryLockError::WouldBlock) => {
+            Err(ServeError::FolderInUse { role, path: folder.to_owned(), option })
+        }
         Err(TryLockError::Error(source)) => Err(fail(source)),
     }
 }

@@ -45,3 +45,24 @@ fn events_tell_a_containers_life_in_order() -> Result<()> {
     );
     Ok(())
 }
+
+/// Another engine would take the first one's shims and namespaces for a dead engine's.
+#[test]
+fn a_second_engine_on_one_run_root_or_data_root_is_refused() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine.docker(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?.ok()?;
+    let other = engine.folder().join("other");
+    for (data, run, option) in
+        [(engine.data_root(), other.clone(), "--data-root"), (other.clone(), engine.run_root(), "--run-root")]
+    {
+        let mut command = engine.network().command(&tests::artifacts::engine()?);
+        command.args(["serve", "--socket"]).arg(other.join("docker.sock"));
+        command.arg("--data-root").arg(data).arg("--run-root").arg(run);
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("is in use by another engine") && text.contains(option), "{text}");
+    }
+    engine.docker(&["exec", "box", "true"])?.ok()?;
+    Ok(())
+}
