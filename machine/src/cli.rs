@@ -10,15 +10,18 @@ pub use create::{Create, VirtualBox};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// Options that every command has come after its own in its help.
+const GLOBAL_ORDER: usize = 900;
+
 /// Create and drive machines, each an isolated container engine
 #[derive(Clone, Debug, Parser)]
 #[command(name = "machine", version, disable_version_flag = true, after_help = ENVIRONMENT_HELP)]
 pub struct Cli {
     /// Folder of the store [env: MACHINE_STORAGE_PATH=] [default: ~/.docker/machine]
-    #[arg(short, long, global = true, value_name = "DIR")]
+    #[arg(short, long, global = true, value_name = "DIR", display_order = GLOBAL_ORDER)]
     pub storage_path: Option<PathBuf>,
     /// Tell what is going on inside, on stderr
-    #[arg(short = 'D', long, global = true)]
+    #[arg(short = 'D', long, global = true, display_order = GLOBAL_ORDER)]
     pub debug: bool,
     /// Print version
     #[arg(short = 'v', long, action = ArgAction::Version)]

@@ -42,8 +42,13 @@ impl Shell {
     /// The lines that make `changes`, and the comment that says how to have `command` run by the shell.
     pub fn script(self, changes: &[Change], command: &str) -> String {
         let mut script = String::new();
-        for change in changes {
+        for (change, next) in changes.iter().zip(changes.iter().skip(1).map(Some).chain([None])) {
             script += &self.line(change);
+            // `eval $(…)` without quotes makes one line of all: `unset A export B=c` would unset B.
+            if self == Self::Posix && change.value.is_none() && next.is_some_and(|next| next.value.is_some())
+            {
+                script.push(';');
+            }
             script.push('\n');
         }
         script + &self.usage(command)
@@ -151,6 +156,20 @@ mod tests {
         let change = Change { name: "DOCKER_HOST", value };
         assert_eq!(Shell::Posix.line(&change), r"export DOCKER_HOST='unix:///tmp/$(touch x)/it'\''s/`y`'");
         assert!(Shell::PowerShell.line(&change).contains("`$(touch x)"));
+    }
+
+    #[test]
+    fn what_is_unset_does_not_swallow_what_is_set() {
+        let change = |name, value: Option<&str>| Change { name, value: value.map(str::to_owned) };
+        let changes = [change("A", None), change("B", None), change("C", Some("c")), change("D", Some("d"))];
+        let script = Shell::Posix.script(&changes, "machine env dev");
+        // As the hint has it: word splitting makes one line of it.
+        let line = "A=a; B=b; eval $(cat); printf %s \"${A-}${B-}$C$D\"";
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", line]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes()).unwrap();
+        assert_eq!(child.wait_with_output().unwrap().stdout, b"cd");
     }
 
     #[test]

@@ -109,7 +109,7 @@ unset MACHINE_NAME
 fn what_docker_machine_left_in_the_shell_is_unset() {
     let mut host = host();
     host.variables.insert("DOCKER_TLS_VERIFY".to_owned(), "1".to_owned());
-    assert!(host.ok(&["env", "dev"]).starts_with("unset DOCKER_TLS_VERIFY\nexport DOCKER_HOST="));
+    assert!(host.ok(&["env", "dev"]).starts_with("unset DOCKER_TLS_VERIFY;\nexport DOCKER_HOST="));
 }
 
 #[test]
