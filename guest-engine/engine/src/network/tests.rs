@@ -100,7 +100,9 @@ async fn names_subnets_and_drivers_are_refused_as_dockerd_does() {
     assert_eq!(refused(overlay).await.to_string(), "plugin \"weave\" not found");
     assert_eq!(networks.list().len(), 4);
     for _ in 0..40 {
-        let Err(error) = networks.create(request(&random_id().unwrap(), "")).await else { continue };
+        let Err(error) = networks.create(request(&crate::id::random_id().unwrap(), "")).await else {
+            continue;
+        };
         assert!(
             error.to_string().starts_with("could not find an available, non-overlapping IPv4"),
             "{error}"
