@@ -60,6 +60,9 @@ fn run_engine(options: ServeOptions) -> Result<(), Box<dyn Error>> {
 }
 
 fn adapters(options: &ServeOptions, keeper: Arc<KeeperLink>) -> Ports {
+    if let Err(error) = engine_linux::clear_cgroup_root() {
+        tracing::warn!(%error, "The cgroup of this container cannot be divided: containers may not start");
+    }
     // The running binary, whatever happens to its file.
     let executable = PathBuf::from("/proc/self/exe");
     let layers = Arc::new(OverlayLayers::new(&options.data_root));

@@ -5,6 +5,7 @@ mod drop_in;
 mod folders;
 mod isolation;
 mod lifecycle;
+mod nested;
 mod ports;
 mod refusals;
 mod tunnel;

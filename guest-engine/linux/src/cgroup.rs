@@ -10,13 +10,18 @@ use nix::{
 };
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
+/// Pids of the processes that are in a cgroup itself.
+const PROCESSES: &str = "cgroup.procs";
+/// Controllers that the cgroups below have.
+const DIVIDED: &str = "cgroup.subtree_control";
 /// How long killed processes may take to leave.
 const EMPTY: Duration = Duration::from_secs(10);
 
@@ -52,6 +57,17 @@ impl Cgroup {
     pub(crate) fn controller(&self, name: &str) -> Option<PathBuf> {
         let folder = Path::new(ROOT).join(name).join(&self.path);
         (self.version == Version::One && folder.is_dir()).then_some(folder)
+    }
+
+    /// Where below it a new process can join `pid`, where it cannot join at the top: engines and init
+    /// systems inside a container move everything out of its cgroup to be allowed to divide it further
+    /// (`cgroups(7)`: no internal processes). As runc does.
+    pub(crate) fn below(&self, pid: i32) -> Option<PathBuf> {
+        let divided = fs::read_to_string(self.unified()?.join(DIVIDED)).ok()?;
+        if divided.trim().is_empty() {
+            return None;
+        }
+        path_below(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?, &self.path)
     }
 
     /// Sends SIGKILL to every process in it, and to those they fork meanwhile.
@@ -173,6 +189,45 @@ impl Cgroup {
     }
 }
 
+/// Gives this engine the root of the hierarchy to divide when it runs inside a container, where the root
+/// is an ordinary cgroup with the engine itself in it: all processes move to `init` below, and from then on
+/// controllers are handed down, as in the images of Docker in Docker. Nothing on version 1 and at the real
+/// root.
+pub fn clear_root() -> io::Result<()> {
+    clear(Path::new(ROOT))
+}
+
+fn clear(root: &Path) -> io::Result<()> {
+    // The real root has no type (cgroup-v2.rst, "cgroup.type").
+    if !root.join("cgroup.type").exists() {
+        return Ok(());
+    }
+    let init = root.join("init");
+    match fs::create_dir(&init) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    for pid in fs::read_to_string(root.join(PROCESSES))?.lines() {
+        match fs::OpenOptions::new().append(true).open(init.join(PROCESSES))?.write_all(pid.as_bytes()) {
+            // It has ended meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            other => other?,
+        }
+    }
+    // At once: whoever enters the container before it is divided would be in the way.
+    for controller in fs::read_to_string(root.join("cgroup.controllers"))?.split_whitespace() {
+        let _left_out = fs::write(root.join(DIVIDED), format!("+{controller}"));
+    }
+    Ok(())
+}
+
+/// What `/proc/PID/cgroup` says, below `top`.
+fn path_below(membership: &str, top: &Path) -> Option<PathBuf> {
+    let path = membership.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let below = Path::new(path).strip_prefix(top).ok()?;
+    (!below.as_os_str().is_empty()).then(|| below.to_owned())
+}
+
 /// The number after `key ` in a flat-keyed file.
 pub(crate) fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -196,7 +251,7 @@ fn pause(deadline: Instant) -> io::Result<()> {
 }
 
 fn collect(folder: &Path, found: &mut BTreeSet<i32>) -> io::Result<()> {
-    let text = match fs::read_to_string(folder.join("cgroup.procs")) {
+    let text = match fs::read_to_string(folder.join(PROCESSES)) {
         Err(error) if gone(&error) => return Ok(()),
         // A threaded cgroup has no processes of its own.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
@@ -246,6 +301,36 @@ mod tests {
         let text = "oom 3\noom_kill 1\noom_group_kill 0\n";
         assert_eq!(value(text, "oom_kill"), Some(1));
         assert_eq!(value(text, "oom_score"), None);
+    }
+
+    #[test]
+    fn a_process_that_was_moved_is_found_below_its_containers_cgroup() {
+        let top = Path::new("docker/f00");
+        assert_eq!(path_below("0::/docker/f00/init\n", top), Some("init".into()));
+        assert_eq!(path_below("1:name=x:/\n0::/docker/f00/a/b\n", top), Some("a/b".into()));
+        assert_eq!(path_below("0::/docker/f00\n", top), None);
+        assert_eq!(path_below("0::/docker/f001\n", top), None);
+        assert_eq!(path_below("0::/../elsewhere\n", top), None);
+    }
+
+    #[test]
+    fn inside_a_container_the_root_is_cleared_and_the_real_root_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |name: &str| root.path().join(name);
+        fs::write(file(PROCESSES), "1\n12\n").unwrap();
+        clear(root.path()).unwrap();
+        assert!(!file("init").exists());
+        fs::write(file("cgroup.type"), "domain\n").unwrap();
+        fs::write(file("cgroup.controllers"), "cpu memory\n").unwrap();
+        fs::create_dir(file("init")).unwrap();
+        fs::write(file("init/cgroup.procs"), "").unwrap();
+        clear(root.path()).unwrap();
+        assert_eq!(
+            fs::read_to_string(file("init/cgroup.procs")).unwrap(),
+            "112",
+            "each in a write of its own"
+        );
+        assert_eq!(fs::read_to_string(file(DIVIDED)).unwrap(), "+memory", "each in a write of its own");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod seccomp;
 pub mod shim;
 mod volumes;
 
+pub use cgroup::clear_root as clear_cgroup_root;
 pub use netlink::NetlinkLinks;
 pub use overlay::OverlayLayers;
 pub use runtime::ShimRuntime;

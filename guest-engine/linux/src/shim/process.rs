@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{cgroup::Cgroup, device_filter};
 use libcontainer::{
-    container::builder::ContainerBuilder,
+    container::{Container, builder::ContainerBuilder},
     error::LibcontainerError,
     oci_spec::runtime::{Process, Spec},
     syscall::syscall::SyscallType,
@@ -70,7 +70,7 @@ pub(super) fn create(folder: &Path, config: &ShimConfig) -> Result<Created, Crea
         builder = builder.with_stdin(ends.stdin).with_stdout(ends.stdout).with_stderr(ends.stderr);
         streams = ours;
     }
-    let built = if config.exec { exec(builder, folder) } else { first(builder, config) };
+    let built = if config.exec { exec(builder, folder, config) } else { first(builder, config) };
     let pid = built.map_err(|error| in_runcs_words(refusal(&error, &gate), config))?;
     // Ours would keep the gate from ever ending.
     drop(theirs);
@@ -129,9 +129,16 @@ fn first(builder: ContainerBuilder, config: &ShimConfig) -> Result<Pid, Libconta
     container.pid().map(|pid| Pid::from_raw(pid.as_raw())).ok_or(LibcontainerError::NoDirectory)
 }
 
-fn exec(builder: ContainerBuilder, folder: &Path) -> Result<Pid, LibcontainerError> {
+fn exec(builder: ContainerBuilder, folder: &Path, config: &ShimConfig) -> Result<Pid, LibcontainerError> {
     let process: PathBuf = folder.join(PROCESS_FILE);
-    let pid = builder.as_tenant().with_detach(true).with_process(Some(process)).build()?;
+    let first = Container::load(config.state_root.join(&config.id))?.pid();
+    let below = first.and_then(|pid| Cgroup::at(&config.cgroup).below(pid.as_raw()));
+    let pid = builder
+        .as_tenant()
+        .with_detach(true)
+        .with_process(Some(process))
+        .with_sub_cgroup(below.map(|path| path.to_string_lossy().into_owned()))
+        .build()?;
     Ok(Pid::from_raw(pid.as_raw()))
 }
 
