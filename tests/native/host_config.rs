@@ -88,6 +88,12 @@ fn limits_reach_the_kernel() -> Result<()> {
                 expected: "123\n456",
             },
             Seen {
+                // Fewer than it takes to become a container.
+                options: &["--ulimit", "nofile=4:10"],
+                script: "ulimit -n; ulimit -Hn",
+                expected: "4\n10",
+            },
+            Seen {
                 options: &["--shm-size", "5m"],
                 script: "df -k /dev/shm | tail -1 | awk '{print $2}'",
                 expected: "5120",
@@ -324,4 +330,22 @@ fn a_container_does_not_change_its_own_limits() -> Result<()> {
     let script = "for folder in /sys/fs/cgroup /sys/fs/cgroup/*/; do mkdir $folder/own 2>/dev/null && echo $folder; \
                   done; echo tried";
     check(&engine, &[Seen { options: &[], script, expected: "tried" }])
+}
+
+#[test]
+fn resource_limits_count_for_execs_and_impossible_ones_are_told() -> Result<()> {
+    let engine = NativeEngine::with_busybox()?;
+    engine
+        .docker(&["run", "-d", "--name", "box", "--ulimit", "nofile=9:11", "busybox", "sleep", "1000"])?
+        .ok()?;
+    assert_eq!(engine.docker(&["exec", "box", "sh", "-c", "ulimit -n; ulimit -Hn"])?.ok()?, "9\n11");
+    let beyond = "nofile=9999999999:9999999999";
+    let told =
+        engine.docker(&["run", "--name", "never", "--ulimit", beyond, "busybox", "true"])?.fails(125)?;
+    assert!(told.contains("error setting rlimit type 7: operation not permitted"), "{told}");
+    assert_eq!(
+        engine.docker(&["inspect", "-f", "{{.State.Status}} {{.State.Pid}}", "never"])?.ok()?,
+        "created 0"
+    );
+    Ok(())
 }

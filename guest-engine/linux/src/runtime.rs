@@ -13,7 +13,7 @@ use crate::{
     seccomp::Programs,
     shim::{
         config::{CONFIG_FILE, EXEC_FOLDER, SECCOMP_FILE, SPEC_FILE, ShimConfig, Size},
-        exit_record,
+        exit_record, rlimits,
     },
 };
 use async_trait::async_trait;
@@ -205,6 +205,7 @@ fn write_bundle(places: &Places, folder: &Path, bundle: &Bundle) -> io::Result<S
     make_folder(folder)?;
     make_folder(&places.state_root())?;
     let mut spec = bundle.spec.clone();
+    let rlimits = spec.process_mut().as_mut().map(rlimits::take).unwrap_or_default();
     if let Some(policy) = &bundle.seccomp {
         fs::write(folder.join(SECCOMP_FILE), places.programs.of(policy)?)?;
         if let Some(process) = spec.process_mut() {
@@ -230,6 +231,7 @@ fn write_bundle(places: &Places, folder: &Path, bundle: &Bundle) -> io::Result<S
         devices: device_rules(&bundle.spec),
         no_oom_killer: has_no_oom_killer(&bundle.spec),
         seccomp: bundle.seccomp.is_some(),
+        rlimits,
     };
     write_config(folder, &config)?;
     Ok(config)

@@ -22,6 +22,7 @@ mod lookup;
 mod process;
 mod propagation;
 pub(crate) mod protocol;
+pub(crate) mod rlimits;
 mod stdio;
 mod trace;
 

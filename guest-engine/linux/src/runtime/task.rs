@@ -12,6 +12,7 @@ use crate::{
     shim::{
         config::{PROCESS_FILE, SECCOMP_FILE, ShimConfig, Size},
         protocol::{ExitRecord, Reply, Request},
+        rlimits,
     },
 };
 use async_trait::async_trait;
@@ -268,6 +269,7 @@ impl Task for ShimTask {
             devices: Vec::new(),
             no_oom_killer: false,
             seccomp,
+            rlimits: rlimits::take(&mut process.process),
         };
         let write = {
             let folder = folder.clone();

@@ -54,6 +54,9 @@ pub(crate) struct ShimConfig {
     /// [`SECCOMP_FILE`] in the bundle is to be installed before the process begins.
     #[serde(default)]
     pub seccomp: bool,
+    /// Limits of the process, which libcontainer is not told of.
+    #[serde(default)]
+    pub rlimits: Vec<oci_spec::runtime::PosixRlimit>,
 }
 
 /// Window of a terminal in characters.

@@ -3,7 +3,7 @@
 use super::{
     config::{CONSOLE_FILE, PROCESS_FILE, SECCOMP_FILE, SPEC_FILE, ShimConfig},
     gate::{self, Gate, GatedExecutor, Heard},
-    propagation,
+    propagation, rlimits,
     stdio::{self, Streams},
     trace,
 };
@@ -106,6 +106,7 @@ fn finish(
         }
         None => None,
     };
+    rlimits::apply(pid, &config.rlimits).map_err(CreateError::Refused)?;
     if config.exec {
         return Ok(streams);
     }
