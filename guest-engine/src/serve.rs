@@ -115,6 +115,9 @@ pub async fn serve(
     };
     // Together: clients that follow a container's output see its end.
     tokio::join!(server::serve(listener, router(state), stop.clone()), containers);
+    if let Err(error) = engine.images.settle().await {
+        tracing::warn!(%error, "When images were last used is forgotten");
+    }
     drop(std::fs::remove_file(&options.socket));
     tracing::info!("The engine ends");
     Ok(())

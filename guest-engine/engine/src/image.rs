@@ -2,7 +2,8 @@
 //! stand on.
 //!
 //! One mutex orders changes; the index is saved before it is published, so readers only ever see what is
-//! on disk. Layers are removed only by the sweep, which runs when nobody is adding any.
+//! on disk, but for when something was last used: that is not worth waiting for a disk. Layers are removed only
+//! by the sweep, which runs when nobody is adding any.
 
 pub mod build_steps;
 pub mod config;
@@ -51,7 +52,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use store::{Index, Record, Store};
 
@@ -79,8 +83,10 @@ pub struct Images {
     layers: Arc<dyn LayerStore>,
     events: Arc<Events>,
     users: OnceLock<Arc<dyn ImageUsers>>,
-    /// What is on disk.
+    /// What is on disk, and what is noted.
     index: Mutex<Arc<Index>>,
+    /// Something is noted that is not on disk.
+    noted: AtomicBool,
     /// Held while the index is changed.
     changing: tokio::sync::Mutex<()>,
     /// Held shared while layers are being added, exclusively while they are being removed.
@@ -102,6 +108,7 @@ impl Images {
             events,
             users: OnceLock::new(),
             index: Mutex::new(Arc::new(index)),
+            noted: AtomicBool::default(),
             changing: tokio::sync::Mutex::default(),
             adding: tokio::sync::RwLock::default(),
             configs: Mutex::default(),
@@ -133,8 +140,31 @@ impl Images {
         let mut index = Index::clone(&self.snapshot());
         let result = change(&mut index)?;
         self.store.save(&index).await?;
-        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+        self.noted.store(false, Ordering::Relaxed);
+        self.publish(index);
         Ok(result)
+    }
+
+    /// Changes in the index what an engine that is killed may forget. It is on disk after the next
+    /// [`Images::change`], or after [`Images::settle`].
+    async fn note(&self, change: impl FnOnce(&mut Index) + Send) {
+        let _turn = self.changing.lock().await;
+        let mut index = Index::clone(&self.snapshot());
+        change(&mut index);
+        self.noted.store(true, Ordering::Relaxed);
+        self.publish(index);
+    }
+
+    /// Puts on disk what is only noted; when the engine ends.
+    pub async fn settle(&self) -> Result<()> {
+        match self.noted.load(Ordering::Relaxed) {
+            true => self.change(|_| Ok(())).await,
+            false => Ok(()),
+        }
+    }
+
+    fn publish(&self, index: Index) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
     }
 
     async fn config(&self, id: &str) -> Result<Arc<ConfigFile>> {

@@ -189,11 +189,7 @@ impl Builder {
         let build = Build::new(self, &request.build, &door, plan, arguments, workspace);
         let built = door.stages(&build).await;
         let used = std::mem::take(&mut *door.used.lock().unwrap_or_else(PoisonError::into_inner));
-        if !used.is_empty()
-            && let Err(error) = self.images.touch_steps(&used).await
-        {
-            tracing::warn!(%error, "The use of cached steps was not noted");
-        }
+        self.images.touch_steps(&used).await;
         let mut state = built.map_err(located)?;
         for (name, value) in &request.build.labels {
             state.config.labels.get_or_insert_default().insert(name.clone(), value.clone());

@@ -2,7 +2,7 @@
 
 use super::{
     Images,
-    config::HistoryEntry,
+    config::{HistoryEntry, digest},
     record_of,
     shared_cache::{FIELD, SharedSteps},
 };
@@ -29,21 +29,24 @@ pub struct Assembled {
 }
 
 impl Images {
-    /// Makes the image. The same parts make the same image.
+    /// Makes the image, unless it is here. The same parts make the same image.
     pub(crate) async fn assemble(&self, assembled: Assembled) -> Result<String> {
+        let diff_ids = assembled.layers.clone();
+        let blob = blob(assembled)?;
+        let id = digest(&blob);
+        if self.snapshot().images.contains_key(&id) {
+            return Ok(id);
+        }
         let mut layers = Vec::new();
-        for diff_id in &assembled.layers {
+        for diff_id in &diff_ids {
             let info = self.layers.layer(diff_id).await?;
             layers.push(info.ok_or_else(|| EngineError::system(format!("Layer {diff_id} is missing")))?);
         }
-        let id = self.store.put(blob(assembled)?).await?;
+        self.store.put(blob).await?;
         self.change(|index| {
             index.ghosts.remove(&id);
-            let known = index.images.get(&id);
-            let mut record = record_of(&layers, known.and_then(|record| record.tagged_at));
-            record.parent = known.and_then(|record| record.parent.clone());
-            record.manifest = known.and_then(|record| record.manifest.clone());
-            index.images.insert(id.clone(), record);
+            // Somebody else may have made it meanwhile.
+            index.images.entry(id.clone()).or_insert_with(|| record_of(&layers, None));
             Ok(())
         })
         .await?;
@@ -103,6 +106,12 @@ fn dated(mut history: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        events::Events,
+        image::{Reference, build_steps::StepRecord},
+        testing::memory_layers::MemoryLayers,
+    };
+    use std::sync::Arc;
 
     fn dates(given: &[&str]) -> Vec<String> {
         let step = |created: &&str| HistoryEntry {
@@ -111,6 +120,33 @@ mod tests {
         };
         let history = dated(given.iter().map(step).collect());
         history.into_iter().map(|step| step.created.unwrap_or_default()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_here_already_waits_for_no_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = async || {
+            let (layers, events) = (Arc::new(MemoryLayers::default()), Arc::new(Events::default()));
+            Images::open(folder.path(), layers, events).await.unwrap()
+        };
+        let images = open().await;
+        let on_disk = || std::fs::read(folder.path().join("images/index.json")).unwrap();
+        let step = StepRecord { created: "2026-01-01T00:00:00Z".to_owned(), ..StepRecord::default() };
+        images.keep_step("key".to_owned(), step.clone()).await.unwrap();
+        let made = || Assembled {
+            history: vec![HistoryEntry { created: Some(step.created.clone()), ..HistoryEntry::default() }],
+            ..Assembled::default()
+        };
+        let (id, name) = (images.assemble(made()).await.unwrap(), "a:1".parse::<Reference>().unwrap());
+        images.give(name.clone(), &id).await.unwrap();
+        let before = on_disk();
+        assert_eq!(images.assemble(made()).await.unwrap(), id);
+        images.give(name, &id).await.unwrap();
+        images.touch_steps(&["key".to_owned()].into()).await;
+        assert_eq!(images.step("key").unwrap().uses, 1, "readers know");
+        assert_eq!(on_disk(), before);
+        images.settle().await.unwrap();
+        assert_eq!(open().await.step("key").unwrap().uses, 1, "an engine that ends in peace remembers");
     }
 
     #[test]

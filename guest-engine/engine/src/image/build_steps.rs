@@ -69,18 +69,17 @@ impl Images {
     }
 
     /// Notes that steps were used.
-    pub(crate) async fn touch_steps(&self, keys: &BTreeSet<String>) -> Result<()> {
+    pub(crate) async fn touch_steps(&self, keys: &BTreeSet<String>) {
         let now = Timestamp::now().as_second();
-        self.change(|index| {
+        self.note(|index| {
             for key in keys {
                 if let Some(step) = index.steps.get_mut(key) {
                     step.used_at = now;
                     step.uses += 1;
                 }
             }
-            Ok(())
         })
-        .await
+        .await;
     }
 
     /// Forgets steps, and removes layers that nobody else needs. Says how many bytes that freed.

@@ -4,7 +4,7 @@ use super::{
     Images, Reference,
     config::{ConfigFile, EMPTY_LAYER, is_sha256},
     record_of,
-    tag::give_name,
+    tag::{give_name, refresh},
 };
 use crate::{
     error::{EngineError, Result},
@@ -106,14 +106,18 @@ impl Images {
     /// Makes `name` mean the image, and announces it.
     pub async fn give(&self, name: Reference, id: &str) -> Result<()> {
         let familiar = name.familiar();
-        self.change(|index| {
-            if !index.images.contains_key(id) {
-                return Err(EngineError::not_found(format!("No such image: {id}")));
-            }
-            give_name(index, name, id);
-            Ok(())
-        })
-        .await?;
+        if self.snapshot().names.get(&name).is_some_and(|named| named == id) {
+            self.note(|index| refresh(index, id)).await;
+        } else {
+            self.change(|index| {
+                if !index.images.contains_key(id) {
+                    return Err(EngineError::not_found(format!("No such image: {id}")));
+                }
+                give_name(index, name, id);
+                Ok(())
+            })
+            .await?;
+        }
         self.announce("tag", id, &familiar).await;
         Ok(())
     }

@@ -29,10 +29,15 @@ impl Images {
 
 /// Points `name` at `id` and says which image it named before, if another.
 pub(super) fn give_name(index: &mut Index, name: Reference, id: &str) -> Option<String> {
+    refresh(index, id);
+    put_name(index, name, id)
+}
+
+/// The image was given a name just now.
+pub(super) fn refresh(index: &mut Index, id: &str) {
     if let Some(record) = index.images.get_mut(id) {
         record.tagged_at = Some(now());
     }
-    put_name(index, name, id)
 }
 
 /// The same where nobody tags: what comes from elsewhere brings its names along.
