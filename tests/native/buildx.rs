@@ -266,6 +266,108 @@ fn caches_outlive_builds_until_they_are_pruned() -> Result<()> {
 }
 
 #[test]
+fn the_build_cache_is_counted_and_filtered() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = "FROM busybox\nRUN dd if=/dev/zero of=/first bs=1000 count=300\nRUN echo second > /second\nCOPY f /f\n";
+    let context = Context::new(&[("Dockerfile", text), ("f", "file")])?;
+    builds.build(&context, &[])?.ok()?;
+    let entries = |args: &[&str]| -> Result<usize> {
+        let mut all = vec!["buildx", "du", "--verbose"];
+        all.extend(args);
+        Ok(builds.docker(&all)?.ok()?.matches("ID:").count())
+    };
+    assert_eq!(entries(&["--filter", "type=regular"])?, 3);
+    assert_eq!(entries(&["--filter", "type=source.local"])?, 2, "the folders that were seen");
+    assert_eq!(entries(&["--filter", "description=COPY f /f"])?, 1);
+    let odd = builds.docker(&["buildx", "du", "--filter", "description~==x"])?.fails(1)?;
+    assert!(odd.contains("failed to parse diskusage filters: filters: parse error"), "{odd}");
+    let shown = builds.docker(&["system", "df", "--format", "{{.Type}} {{.TotalCount}}"])?.ok()?;
+    assert!(shown.ends_with("Build Cache 5"), "{shown}");
+    let shown = builds.docker(&["system", "df", "-v"])?.ok()?;
+    assert!(shown.contains("source.local") && shown.contains("Build cache usage: 101B"), "{shown}");
+    let pruned = builds.docker(&["buildx", "prune", "-f", "--filter", "type=source.local"])?.ok()?;
+    assert!(pruned.contains("Total:"), "{pruned}");
+    assert_eq!(entries(&[])?, 3);
+    // What images have does not count, and what stands on others goes before them.
+    builds.docker(&["image", "prune", "-f"])?.ok()?;
+    builds.docker(&["buildx", "prune", "-af", "--keep-storage", "300008"])?.ok()?;
+    let left = builds.docker(&["buildx", "du", "--verbose"])?.ok()?;
+    assert!(left.contains("RUN dd") && left.contains("RUN echo") && !left.contains("COPY"), "{left}");
+    Ok(())
+}
+
+#[test]
+fn a_step_depends_on_what_it_runs_in() -> Result<()> {
+    let builds = Builds::start()?;
+    let context = Context::new(&[("Dockerfile", "FROM busybox\nRUN cat /etc/hosts > /out\n")])?;
+    for (args, found) in [
+        (&["--add-host", "a:1.2.3.4"][..], false),
+        (&["--add-host", "a:1.2.3.4"], true),
+        (&["--add-host", "a:1.2.3.5"], false),
+        (&["--shm-size", "80m"], false),
+        (&["--ulimit", "nofile=100:100"], false),
+        (&["--ulimit", "nofile=100:100"], true),
+    ] {
+        let built = builds.build(&context, args)?;
+        assert_eq!(built.stderr.contains("CACHED"), found, "{args:?}: {}", built.stderr);
+    }
+    let context = Context::new(&[("Dockerfile", "FROM busybox\nRUN --network=host true\n")])?;
+    let refused = builds.build(&context, &[])?.fails(1)?;
+    assert!(refused.contains("failed to load LLB: network.host is not allowed"), "{refused}");
+    builds.build(&context, &["--allow", "network.host"])?.ok()?;
+    let refused = builds.build(&context, &["--allow", "security.insecure"])?.fails(1)?;
+    assert!(refused.contains("granting entitlement security.insecure is not allowed"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn copies_keep_what_kind_a_name_is() -> Result<()> {
+    let builds = Builds::start()?;
+    let files = [("d/x", "x"), ("d/y/z", "z")];
+    for (lines, told) in [
+        ("RUN mkdir -p /d/x\nCOPY d /d\n", "cannot replace to directory /d/x with file"),
+        ("RUN mkdir /d && touch /d/y\nCOPY d /d\n", "cannot copy to non-directory: /d/y"),
+        ("COPY d/* /t\n", "cannot copy to non-directory: /t"),
+    ] {
+        let dockerfile = format!("FROM busybox\n{lines}");
+        let context = Context::new(&[&[("Dockerfile", dockerfile.as_str())], &files[..]].concat())?;
+        let refused = builds.build(&context, &[])?.fails(1)?;
+        assert!(refused.contains(&format!("ERROR: failed to solve: {told}")), "{refused}");
+    }
+    // A FIFO is copied as one.
+    let text = "FROM busybox\nCOPY d /d\nRUN stat -c %F /d/fifo > /out\n";
+    let context = Context::new(&[&[("Dockerfile", text)], &files[..]].concat())?;
+    run(Command::new("mkfifo").arg(context.path("d/fifo")))?.ok()?;
+    assert_eq!(builds.out(&context, &[])?, "fifo\n");
+    Ok(())
+}
+
+#[test]
+fn the_classic_builder_takes_names_as_dockerd_does() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = "FROM busybox AS x\nARG A=own\nRUN echo $A\nFROM busybox AS x\nRUN true\n";
+    let context = Context::new(&[("Dockerfile", text)])?;
+    let folder = context.path("").to_string_lossy().into_owned();
+    let build = |args: &[&str]| -> Result<Run> {
+        let mut all = vec!["build"];
+        all.extend(args);
+        all.push(&folder);
+        run(builds.command(&all)?.env("DOCKER_BUILDKIT", "0"))
+    };
+    // Of two stages with one name the first is meant, and a second one is not built.
+    let built = build(&["--target", "X"])?.ok()?;
+    assert!(built.contains("Step 3/3 : RUN echo $A"), "{built}");
+    let refused = build(&[])?.fails(1)?;
+    assert!(refused.contains("x stage name already used"), "{refused}");
+    let refused = build(&["--target", "0"])?.fails(1)?;
+    assert!(refused.contains("target stage \"0\" could not be found"), "{refused}");
+    // An argument that the client has no value for is one that was not given.
+    let again = build(&["--target", "x", "--build-arg", "A"])?.ok()?;
+    assert!(again.contains("Using cache"), "{again}");
+    Ok(())
+}
+
+#[test]
 fn the_clients_other_ways() -> Result<()> {
     let builds = Builds::start()?;
     // A Dockerfile on stdin, and an archive.

@@ -2,6 +2,7 @@
 
 mod archives;
 mod as_dockerd;
+mod build_questions;
 mod build_registry;
 mod buildx;
 mod compose;

@@ -1,12 +1,13 @@
 //! An engine that is killed in the middle of what it does to images starts again with a store that is
 //! whole: every image complete, nothing there that no image needs.
 
-use anyhow::{Context, Result};
+use crate::buildx::{Builds, Context};
+use anyhow::{Context as _, Result};
 use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -14,8 +15,11 @@ use tests::{NativeEngine, artifacts, host::docker, run::eventually};
 
 /// Runs with its output thrown away.
 fn begin(engine: &NativeEngine, args: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Child> {
-    let mut command = docker(&engine.url(), args)?;
-    Ok(command.stdin(stdin).stdout(stdout).stderr(Stdio::null()).spawn()?)
+    unheard(docker(&engine.url(), args)?.stdin(stdin).stdout(stdout))
+}
+
+fn unheard(command: &mut Command) -> Result<Child> {
+    Ok(command.stderr(Stdio::null()).spawn()?)
 }
 
 fn names(engine: &NativeEngine, folder: &str) -> BTreeSet<String> {
@@ -123,5 +127,33 @@ fn in_the_middle_of_changes() -> Result<()> {
     engine.docker(&["image", "prune", "-af"])?.ok()?;
     is_whole(&engine)?;
     assert!(names(&engine, "layers/sha256").is_empty());
+    Ok(())
+}
+
+/// Both builders, caught wherever they are: no container, no layer and no folder of theirs stays.
+#[test]
+fn in_the_middle_of_builds() -> Result<()> {
+    let text = "FROM busybox\nWORKDIR /w\nCOPY f .\nRUN head -c 2000000 /dev/urandom >/big\nRUN sleep 0.1\nRUN echo b >/b\n";
+    let context = Context::new(&[("Dockerfile", text), ("f", "file")])?;
+    let folder = context.path("").to_string_lossy().into_owned();
+    let mut builds = Builds::start()?;
+    for delay in [150, 300, 450, 600, 900] {
+        for buildkit in ["0", "1"] {
+            let mut command = builds.command(&["build", "--no-cache", "-t", "built", &folder])?;
+            command.env("DOCKER_BUILDKIT", buildkit).stdin(Stdio::null()).stdout(Stdio::null());
+            let client = unheard(&mut command)?;
+            thread::sleep(Duration::from_millis(delay));
+            restart(&mut builds.engine, client)?;
+            assert_eq!(builds.engine.docker(&["ps", "-aq"])?.ok()?, "");
+            assert!(names(&builds.engine, "builds").is_empty());
+            assert!(names(&builds.engine, "containers").is_empty());
+            // Steps that were made are found, and take their layers along.
+            builds.docker(&["builder", "prune", "-af"])?.ok()?;
+            is_whole(&builds.engine)?;
+        }
+    }
+    builds.docker(&["image", "prune", "-af"])?.ok()?;
+    is_whole(&builds.engine)?;
+    assert!(names(&builds.engine, "layers/sha256").is_empty());
     Ok(())
 }

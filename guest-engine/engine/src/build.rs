@@ -14,6 +14,7 @@
 mod arguments;
 mod base;
 pub mod buildkit;
+mod check;
 mod classic;
 mod commit;
 mod context;
@@ -25,6 +26,7 @@ pub(crate) mod ignore;
 mod import;
 pub(crate) mod instruction;
 mod mount;
+mod outline;
 mod owner;
 mod placing;
 mod plan;

@@ -323,10 +323,15 @@ impl LayerStore for OverlayLayers {
         blocking(move || files::copy_out(&rootfs.merged(&container), &path, &to)).await
     }
 
-    async fn unpack_into(&self, container: &str, tar: Box<dyn AsyncRead + Send + Unpin>) -> Result<()> {
+    async fn unpack_into(
+        &self,
+        container: &str,
+        tar: Box<dyn AsyncRead + Send + Unpin>,
+        keep_kinds: bool,
+    ) -> Result<()> {
         let (rootfs, container) = (self.rootfs.clone(), name(container)?);
         let reader = SyncIoBridge::new(tar);
-        blocking(move || commit::unpack_into(&rootfs.merged(&container), reader)).await
+        blocking(move || commit::unpack_into(&rootfs.merged(&container), reader, keep_kinds)).await
     }
 
     async fn remove_stubs(&self, container: &str, paths: &[String]) -> Result<()> {

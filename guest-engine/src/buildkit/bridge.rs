@@ -9,14 +9,14 @@ use bollard_buildkit_proto::{
             NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
             ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, ReleaseContainerRequest,
             ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-            ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as Outcome, ReturnRequest,
+            ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as Result_, ReturnRequest,
             ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
             WarnResponse, llb_bridge_server::LlbBridge, result,
         },
     },
     pb::Definition,
 };
-use engine::build::buildkit::{Event, Solved, Watcher};
+use engine::build::buildkit::{Event, Notice, Solved, Told, Watcher};
 use futures_util::stream::BoxStream;
 use std::{collections::HashMap, sync::Arc};
 use tonic::{Request, Response, Status, Streaming};
@@ -93,11 +93,20 @@ impl LlbBridge for Bridge {
         if request.frontend.is_empty() {
             return Ok(Response::new(solved_as(String::new())));
         }
-        let solved =
+        let outcome =
             build(&self.0, &job, &request.frontend, &request.frontend_opt, &request.frontend_inputs).await?;
-        let name = format!("{}::{}", job.id, job.count());
-        job.keep(name.clone(), solved);
-        Ok(Response::new(solved_as(name)))
+        match outcome {
+            Outcome::Built(solved) => {
+                let name = format!("{}::{}", job.id, job.count());
+                job.keep(name.clone(), solved);
+                Ok(Response::new(solved_as(name)))
+            }
+            Outcome::Told(answer) => {
+                let metadata = answer.into_iter().collect();
+                let result = Some(Result_ { metadata, ..Result_::default() });
+                Ok(Response::new(SolveResponse { result, ..SolveResponse::default() }))
+            }
+        }
     }
 
     async fn r#return(&self, request: Request<ReturnRequest>) -> Answer<ReturnResponse> {
@@ -130,7 +139,7 @@ impl LlbBridge for Bridge {
         let job = self.job(&request).await?;
         let request = request.into_inner();
         let text = String::from_utf8_lossy(&request.short).into_owned();
-        job.feed.tell(Event::Warning { vertex: request.digest, text });
+        job.feed.tell(Event::Warning(Notice { vertex: request.digest, text, ..Notice::default() }));
         Ok(Response::new(WarnResponse {}))
     }
 
@@ -192,6 +201,13 @@ impl LlbBridge for Bridge {
     }
 }
 
+/// What a frontend was asked for.
+pub(super) enum Outcome {
+    Built(Arc<Solved>),
+    /// The answer to a question, without a build.
+    Told(Told),
+}
+
 /// Builds by a frontend's attributes. Goes on, to its orderly end, in a task of its own when the caller goes.
 pub(super) async fn build(
     shared: &Arc<BuildKit>,
@@ -199,7 +215,7 @@ pub(super) async fn build(
     frontend: &str,
     attributes: &HashMap<String, String>,
     given: &HashMap<String, Definition>,
-) -> Result<Arc<Solved>, Status> {
+) -> Result<Outcome, Status> {
     match frontend {
         "dockerfile.v0" => {}
         // The frontend that an image holds.
@@ -219,17 +235,29 @@ pub(super) async fn build(
     caches.add(attributes);
     request.warnings.extend(caches.warnings);
     request.cache_from = caches.from;
+    request.host_network = job.host_network;
     let Some(session) = job.session.clone() else {
         return Err(Status::unknown("a build needs a session to get its files from"));
     };
     let cancel = job.cancel.child_token();
     let guard = cancel.clone().drop_guard();
     let (builder, feed) = (Arc::clone(&shared.engine.builder), Arc::clone(&job.feed));
-    let task = tokio::spawn(async move { builder.solve(&request, &*session, feed, cancel).await });
+    let question = attributes.get("requestid").filter(|question| !question.is_empty()).cloned();
+    let task = tokio::spawn(async move {
+        match question {
+            Some(question) => {
+                builder.answer(&question, &request, &*session, feed, cancel).await.map(Outcome::Told)
+            }
+            None => {
+                let solved = builder.solve(&request, &*session, feed, cancel).await;
+                solved.map(|solved| Outcome::Built(Arc::new(solved)))
+            }
+        }
+    });
     let solved = task.await;
     drop(guard.disarm());
     match solved {
-        Ok(Ok(solved)) => Ok(Arc::new(solved)),
+        Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(failure)) => Err(failure::failed(&failure)),
         Err(error) => Err(Status::unknown(format!("The build ended early: {error}"))),
     }
@@ -240,7 +268,7 @@ fn solved_as(name: String) -> SolveResponse {
     let one = Ref { id: name, def };
     SolveResponse {
         r#ref: String::new(),
-        result: Some(Outcome { result: Some(result::Result::Ref(one)), ..Outcome::default() }),
+        result: Some(Result_ { result: Some(result::Result::Ref(one)), ..Result_::default() }),
     }
 }
 

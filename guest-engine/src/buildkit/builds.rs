@@ -23,6 +23,8 @@ pub(super) struct Job {
     pub(super) id: String,
     pub(super) session: Option<Arc<Session>>,
     pub(super) caches: Caches,
+    /// The client allows commands the host's network.
+    pub(super) host_network: bool,
     pub(super) feed: Arc<Feed>,
     /// Cancelled when nobody waits for it any more.
     pub(super) cancel: CancellationToken,
@@ -38,12 +40,14 @@ impl Job {
         id: String,
         session: Option<Arc<Session>>,
         caches: Caches,
+        host_network: bool,
     ) -> (Arc<Self>, oneshot::Receiver<Returned>) {
         let (sender, receiver) = oneshot::channel();
         let job = Self {
             id,
             session,
             caches,
+            host_network,
             feed: Arc::default(),
             cancel: CancellationToken::new(),
             results: Mutex::default(),

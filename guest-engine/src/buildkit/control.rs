@@ -1,6 +1,6 @@
 //! `moby.buildkit.v1.Control`: builds, their progress, and the cache.
 
-use super::{BuildKit, bridge, builds::Job, export, failure, feed::stamp, request};
+use super::{BuildKit, bridge, bridge::Outcome, builds::Job, export, failure, feed::stamp, request};
 use bollard_buildkit_proto::{
     moby::buildkit::v1::{
         BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse,
@@ -11,7 +11,7 @@ use bollard_buildkit_proto::{
     },
     pb::Platform,
 };
-use engine::build::buildkit::{self, Usage};
+use engine::build::buildkit::{self, Usage, UsageFilter};
 use futures_util::stream::{self, BoxStream};
 use std::{
     sync::Arc,
@@ -21,6 +21,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = BoxStream<'static, Result<T, Status>>;
+
+/// What `--allow` calls it.
+const HOST_NETWORK: &str = "network.host";
 
 #[derive(Debug)]
 pub(super) struct Control(pub(super) Arc<BuildKit>);
@@ -39,11 +42,12 @@ impl control_server::Control for Control {
             id => Some(self.0.sessions.get(id).await?),
         };
         let caches = request::Caches::of(request.cache.as_ref()).map_err(|error| failure::plain(&error))?;
-        let (job, returned) = Job::new(request.r#ref.clone(), session.clone(), caches);
+        let host_network = allowances(&request.entitlements)?;
+        let (job, returned) = Job::new(request.r#ref.clone(), session.clone(), caches, host_network);
         let running = self.0.builds.begin(Arc::clone(&job));
         let solve = async {
             if !request.frontend.is_empty() {
-                let solved = bridge::build(
+                let outcome = bridge::build(
                     &self.0,
                     &job,
                     &request.frontend,
@@ -51,7 +55,10 @@ impl control_server::Control for Control {
                     &request.frontend_inputs,
                 )
                 .await?;
-                return Ok(Some(solved));
+                return Ok(match outcome {
+                    Outcome::Built(solved) => Some(solved),
+                    Outcome::Told(_) => None,
+                });
             }
             // The client drives the build by further calls.
             match returned.await {
@@ -88,8 +95,9 @@ impl control_server::Control for Control {
         Ok(Response::new(InfoResponse { buildkit_version: Some(version()) }))
     }
 
-    async fn disk_usage(&self, _: Request<DiskUsageRequest>) -> Answer<DiskUsageResponse> {
-        let usage = self.0.engine.builder.usage().await.map_err(|error| failure::plain(&error))?;
+    async fn disk_usage(&self, request: Request<DiskUsageRequest>) -> Answer<DiskUsageResponse> {
+        let filters = filters(&request.into_inner().filter, "diskusage")?;
+        let usage = self.0.engine.builder.usage(&filters).await.map_err(|error| failure::plain(&error))?;
         Ok(Response::new(DiskUsageResponse { record: usage.into_iter().map(record).collect() }))
     }
 
@@ -102,19 +110,12 @@ impl control_server::Control for Control {
             let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             prune.unused_since = i64::try_from(since).ok();
         }
-        prune.keep_bytes = u64::try_from(asked.reserved_space).unwrap_or(0);
-        for filter in asked.filter.iter().filter(|filter| !filter.is_empty()) {
-            // `type==regular`, `id~=^abc`
-            match filter.split_once("==") {
-                Some(("type", kind)) => prune.kinds.push(kind.to_owned()),
-                Some(("id", id)) => prune.ids.push(id.to_owned()),
-                _ => {
-                    return Err(Status::unknown(format!(
-                        "the filter {filter} is not supported by this engine"
-                    )));
-                }
-            }
+        if asked.min_free_space > 0 {
+            return Err(Status::unimplemented("--min-free-space is not supported by this engine"));
         }
+        // At most the one, and never less than the other.
+        prune.keep_bytes = u64::try_from(asked.max_used_space.max(asked.reserved_space)).unwrap_or(0);
+        prune.filters = filters(&asked.filter, "prune")?;
         let pruned = self.0.engine.builder.prune(&prune).await;
         let (removed, _) = pruned.map_err(|error| failure::plain(&error))?;
         Ok(Response::new(Box::pin(stream::iter(removed.into_iter().map(|usage| Ok(record(usage)))))))
@@ -165,18 +166,36 @@ fn version() -> BuildkitVersion {
     }
 }
 
+/// Whether the client allows commands the host's network; nothing else may be allowed them.
+fn allowances(entitlements: &[String]) -> Result<bool, Status> {
+    match entitlements.iter().find(|name| *name != HOST_NETWORK) {
+        Some(other) => Err(Status::unknown(format!(
+            "granting entitlement {other} is not allowed by build daemon configuration"
+        ))),
+        None => Ok(!entitlements.is_empty()),
+    }
+}
+
+fn filters(texts: &[String], what: &str) -> Result<Vec<UsageFilter>, Status> {
+    let texts = texts.iter().filter(|text| !text.is_empty());
+    texts
+        .map(|text| UsageFilter::parse(text))
+        .collect::<engine::error::Result<_>>()
+        .map_err(|error| Status::unknown(format!("failed to parse {what} filters: {error}")))
+}
+
 fn record(usage: Usage) -> UsageRecord {
     let moment = |seconds: i64| stamp(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     UsageRecord {
         id: usage.id,
-        mutable: usage.kind == "exec.cachemount",
+        mutable: usage.kind.is_mutable(),
         in_use: usage.in_use,
         size: i64::try_from(usage.size).unwrap_or(i64::MAX),
-        created_at: Some(moment(usage.created)),
+        created_at: Some(stamp(usage.created.into())),
         last_used_at: Some(moment(usage.used_at)),
         usage_count: i64::try_from(usage.uses).unwrap_or(i64::MAX),
         description: usage.description,
-        record_type: usage.kind.to_owned(),
+        record_type: usage.kind.name().to_owned(),
         shared: usage.shared,
         parents: usage.parent.into_iter().collect(),
         ..UsageRecord::default()

@@ -19,7 +19,7 @@ use engine::{
     EngineError,
     build::{
         BuildFailure,
-        buildkit::{Event, Files, Solved, Watcher},
+        buildkit::{Event, Files, Notice, Solved, Watcher},
     },
     error::Result,
 };
@@ -138,7 +138,7 @@ fn warn(job: &Job, attributes: &HashMap<String, String>) {
     if attributes.keys().any(|key| key.starts_with("annotation")) {
         let text =
             "annotations are not kept: images of this engine have a configuration and labels".to_owned();
-        job.feed.tell(Event::Warning { vertex: String::new(), text });
+        job.feed.tell(Event::Warning(Notice { text, ..Notice::default() }));
     }
 }
 

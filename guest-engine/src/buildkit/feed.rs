@@ -3,8 +3,9 @@
 use bollard_buildkit_proto::{
     google::protobuf::Timestamp,
     moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning},
+    pb::{Position, Range, SourceInfo},
 };
-use engine::build::buildkit::{self, Event, Watcher};
+use engine::build::buildkit::{self, Event, Excerpt, Notice, Watcher};
 use futures_util::{Stream, stream};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -94,12 +95,7 @@ fn answer(events: &[(SystemTime, Event)]) -> StatusResponse {
                 stream,
                 msg: data.to_vec(),
             }),
-            Event::Warning { vertex, text } => answer.warnings.push(VertexWarning {
-                vertex,
-                level: 1,
-                short: text.into_bytes(),
-                ..VertexWarning::default()
-            }),
+            Event::Warning(notice) => answer.warnings.push(wire_warning(notice)),
         }
     }
     answer
@@ -115,6 +111,32 @@ fn wire_vertex(vertex: buildkit::Vertex) -> Vertex {
         completed: vertex.completed.map(stamp),
         error: vertex.error,
         progress_group: None,
+    }
+}
+
+fn wire_warning(notice: Notice) -> VertexWarning {
+    let line = |number: usize| Position { line: i32::try_from(number).unwrap_or(i32::MAX), character: 0 };
+    let (info, ranges) = match notice.place {
+        Some(Excerpt { file, text, lines: (first, last) }) => (
+            Some(SourceInfo {
+                filename: file,
+                data: text.as_bytes().to_vec(),
+                language: "Dockerfile".to_owned(),
+                ..SourceInfo::default()
+            }),
+            vec![Range { start: Some(line(first)), end: Some(line(last)) }],
+        ),
+        None => (None, Vec::new()),
+    };
+    let detail = Some(notice.detail.into_bytes()).filter(|detail| !detail.is_empty());
+    VertexWarning {
+        vertex: notice.vertex,
+        level: 1,
+        short: notice.text.into_bytes(),
+        detail: detail.into_iter().collect(),
+        url: notice.url,
+        info,
+        ranges,
     }
 }
 
@@ -142,7 +164,7 @@ mod tests {
         feed.tell(Event::Log { vertex: "v".into(), stream: 1, data: "a".into() });
         let mut stream = Box::pin(Arc::clone(&feed).stream());
         assert_eq!(stream.next().await.unwrap().unwrap().logs[0].msg, b"a");
-        feed.tell(Event::Warning { vertex: "v".into(), text: "w".into() });
+        feed.tell(Event::Warning(Notice { vertex: "v".into(), text: "w".into(), ..Notice::default() }));
         feed.end();
         assert_eq!(stream.next().await.unwrap().unwrap().warnings[0].short, b"w");
         assert!(stream.next().await.is_none());

@@ -15,7 +15,9 @@ use tonic::Streaming;
 /// Go's bits for what is no permission.
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
-const TYPE: u32 = DIRECTORY | SYMLINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19;
+const FIFO: u32 = 1 << 25;
+const SOCKET: u32 = 1 << 24;
+const TYPE: u32 = DIRECTORY | SYMLINK | 1 << 26 | FIFO | SOCKET | 1 << 21 | 1 << 19;
 /// Go's bits and the kernel's for setuid, setgid and sticky.
 const SPECIAL: [(u32, u32); 3] = [(1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000)];
 /// Bytes of a file that are sent at once.
@@ -129,6 +131,7 @@ fn entry(stat: Stat) -> FileEntry {
         0 => EntryKind::File { length: u64::try_from(stat.size).unwrap_or(0) },
         DIRECTORY => EntryKind::Folder,
         SYMLINK => EntryKind::Link { target: stat.linkname },
+        FIFO => EntryKind::Fifo,
         _ => EntryKind::Other,
     };
     let special = SPECIAL.iter().filter(|(go, _)| stat.mode & go != 0).map(|(_, kernel)| kernel);
@@ -160,8 +163,9 @@ fn stat(entry: FileEntry) -> Stat {
             stat.linkname = target;
         }
         EntryKind::SameAs { path } => stat.linkname = path,
-        // A pipe: nothing that a client could mistake for a file.
-        EntryKind::Other => stat.mode |= 1 << 25,
+        EntryKind::Fifo => stat.mode |= FIFO,
+        // Nothing that a client could mistake for a file.
+        EntryKind::Other => stat.mode |= SOCKET,
     }
     stat
 }
@@ -182,7 +186,9 @@ mod tests {
         let wire = stat(there.clone());
         assert_eq!(wire.mode, 1 << 23 | 0o755);
         assert_eq!(entry(wire), there);
-        for kind in [EntryKind::Folder, EntryKind::Link { target: "x".into() }, EntryKind::Other] {
+        for kind in
+            [EntryKind::Folder, EntryKind::Link { target: "x".into() }, EntryKind::Fifo, EntryKind::Other]
+        {
             let there = FileEntry { kind, ..FileEntry::default() };
             assert_eq!(entry(stat(there.clone())), there);
         }

@@ -22,12 +22,6 @@ pub(super) fn of(id: &str, attributes: &HashMap<String, String>) -> Result<Solve
     let list = |key: &str| -> Vec<String> {
         text(key).split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect()
     };
-    if !text("requestid").is_empty() {
-        return Err(EngineError::not_implemented(format!(
-            "{} is not supported by this engine: it builds",
-            text("requestid")
-        )));
-    }
     if list("platform").len() > 1 {
         return Err(EngineError::not_implemented(
             "Multi-platform build is not supported by this engine: build for one platform at a time",
@@ -78,6 +72,7 @@ pub(super) fn of(id: &str, attributes: &HashMap<String, String>) -> Result<Solve
         contexts,
         context_folder: or("contextkey", "context"),
         dockerfile_folder: or("dockerfilekey", "dockerfile"),
+        host_network: false,
         cache_from: Vec::new(),
         inputs: std::collections::BTreeMap::new(),
         warnings,
@@ -232,11 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_said() {
-        for pairs in [
-            ("platform", "linux/amd64,linux/arm64"),
-            ("requestid", "frontend.outline"),
-            ("force-network-mode", "mynet"),
-        ] {
+        for pairs in [("platform", "linux/amd64,linux/arm64"), ("force-network-mode", "mynet")] {
             assert!(request(&[pairs]).is_err(), "{pairs:?}");
         }
         assert_eq!(request(&[("context", "http://buildkit-session/a1")]).unwrap().upload.unwrap(), "/a1");

@@ -7,13 +7,14 @@ use super::{
     json_stream::{error_line, json_lines},
     query::Query,
     state::AppState,
+    timestamp,
 };
 use axum::{Json, Router, body::Body, extract::State, http::HeaderMap, response::Response, routing::post};
 use bollard_stubs::models::{HostConfig, ResourcesUlimits};
 use engine::{
     build::{
         BuildFailure, BuildRequest, Progress,
-        buildkit::{PruneRequest, moment_before},
+        buildkit::{PruneRequest, UsageFilter},
     },
     events::EventType,
     platform::Platform,
@@ -27,6 +28,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 /// Lines that wait for a slow client before the build pauses.
 const AHEAD: usize = 64;
+/// Filters that mean what was not used since.
+const AGES: [&str; 2] = ["until", "unused-for"];
 /// Red, and back again: how dockerd marks standard error.
 const RED: (&str, &str) = ("\u{1b}[91m", "\u{1b}[0m");
 
@@ -37,21 +40,7 @@ pub(super) fn routes() -> Router<AppState> {
 /// Removes what BuildKit's clients have cached; what the classic builder caches are images, which
 /// `docker image prune` removes.
 async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value>> {
-    let filters = Filters::from_query(&query, &["until", "unused-for", "id", "type"])?;
-    let mut request = PruneRequest {
-        all: query.flag("all"),
-        ids: filters.values("id").to_vec(),
-        kinds: filters.values("type").to_vec(),
-        ..PruneRequest::default()
-    };
-    for key in ["keep-storage", "reserved-space"] {
-        request.keep_bytes = query.number::<u64>(key)?.unwrap_or(request.keep_bytes);
-    }
-    for key in ["until", "unused-for"] {
-        if let Some(age) = filters.single(key)? {
-            request.unused_since = Some(moment_before(age)?);
-        }
-    }
+    let request = prune_request(&query)?;
     let (removed, freed) = state.engine.builder.prune(&request).await?;
     let reclaimed = [("reclaimed".to_owned(), freed.to_string())].into();
     state.engine.events.publish(EventType::Builder, "prune", "", reclaimed);
@@ -59,6 +48,44 @@ async fn prune(State(state): State<AppState>, query: Query) -> Result<Json<Value
     Ok(Json(
         json!({ "CachesDeleted": if ids.is_empty() { Value::Null } else { json!(ids) }, "SpaceReclaimed": freed }),
     ))
+}
+
+fn prune_request(query: &Query) -> Result<PruneRequest> {
+    let failed =
+        |why: &dyn std::fmt::Display| ApiError::bad_request(format!("failed to prune build cache: {why}"));
+    let filters = Filters::from_query_lenient(query)?;
+    let mut request = PruneRequest { all: query.flag("all"), ..PruneRequest::default() };
+    for key in ["keep-storage", "reserved-space"] {
+        request.keep_bytes = query.number::<u64>(key)?.unwrap_or(request.keep_bytes);
+    }
+    let ages = AGES.map(|key| filters.values(key));
+    if ages.iter().all(|values| !values.is_empty()) {
+        return Err(failed(&format!("conflicting filters: {:?} and {:?}", AGES[0], AGES[1])));
+    }
+    for key in filters.keys() {
+        let value = match filters.values(key) {
+            [] => None,
+            [one] => Some(one),
+            _ => return Err(failed(&"filters expect only one value")),
+        };
+        let value_of = |sign: &str| value.map(|value| format!("{sign}{value}")).unwrap_or_default();
+        let filter = match key {
+            _ if AGES.contains(&key) => {
+                let moment = timestamp::parse(value.map_or("", String::as_str)).map_err(|error| {
+                    failed(&format!(
+                        "{key:?} filter expects a duration (e.g., '24h') or a timestamp: {error}"
+                    ))
+                })?;
+                request.unused_since = moment.map(jiff::Timestamp::as_second);
+                continue;
+            }
+            "id" => value_of("~="),
+            "parent" | "type" | "description" | "inuse" | "shared" | "private" => value_of("=="),
+            _ => return Err(failed(&format!("invalid filter '{key}'"))),
+        };
+        request.filters.push(UsageFilter::parse(&format!("{key}{filter}"))?);
+    }
+    Ok(request)
 }
 
 async fn build(
@@ -233,6 +260,30 @@ mod tests {
         assert!(!request("rm=0").unwrap().remove);
         assert_eq!(request("remote=https%3A%2F%2Fx").unwrap().remote, "https://x");
         assert!(request("version=2").is_err());
+    }
+
+    #[test]
+    fn filters_of_a_prune_are_dockerds() {
+        let prune = |filters: &str| {
+            let encoded: String = filters.bytes().map(|b| format!("%{b:02X}")).collect();
+            prune_request(&Query::from(format!("filters={encoded}").as_str()))
+        };
+        let asked = prune(r#"{"until":["24h"],"private":[],"id":["ab"]}"#).unwrap();
+        assert!(asked.unused_since.is_some() && asked.filters.len() == 2);
+        for (filters, error) in [
+            (r#"{"until":["1h"],"unused-for":["2h"]}"#, "conflicting filters: \"until\" and \"unused-for\""),
+            (r#"{"until":["1h","2h"]}"#, "filters expect only one value"),
+            (r#"{"type":["a","b"]}"#, "filters expect only one value"),
+            (r#"{"mutable":[]}"#, "invalid filter 'mutable'"),
+            (
+                r#"{"until":["x"]}"#,
+                "\"until\" filter expects a duration (e.g., '24h') or a timestamp: failed to parse value as time or \
+                 duration: \"x\"",
+            ),
+        ] {
+            let told = prune(filters).unwrap_err();
+            assert_eq!(told.message(), format!("failed to prune build cache: {error}"));
+        }
     }
 
     #[test]

@@ -39,19 +39,24 @@ impl Filters {
         }
         let parsed: Option<BTreeMap<String, Values>> =
             serde_json::from_str(text).map_err(|_| ApiError::bad_request("invalid filter"))?;
-        let keys = parsed.unwrap_or_default().into_iter().map(|(key, values)| match values {
-            Values::List(list) => (key, list),
+        let keys = parsed.unwrap_or_default().into_iter().filter_map(|(key, values)| match values {
+            Values::List(list) => Some((key, list)),
             Values::Set(set) => {
-                (key, set.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect())
+                Some((key, set.into_iter().filter(|(_, on)| *on).map(|(value, _)| value).collect()))
             }
-            Values::Nothing => (key, Vec::new()),
+            Values::Nothing => None,
         });
-        Ok(Self(keys.filter(|(_, values)| !values.is_empty()).collect()))
+        Ok(Self(keys.collect()))
     }
 
     /// Every value of `key`; empty when it is not filtered by.
     pub fn values(&self, key: &str) -> &[String] {
         self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is filtered by, also without a value.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The only value of `key`; `None` when it is not filtered by, 400 when there are several.

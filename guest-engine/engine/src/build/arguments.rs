@@ -87,12 +87,27 @@ impl Arguments {
         }
     }
 
+    /// Names that are declared before the stages.
+    pub(crate) fn before_stages(&self) -> impl Iterator<Item = &str> {
+        self.meta.keys().map(String::as_str)
+    }
+
+    /// Names that need no declaration.
+    pub(crate) fn always<'a>() -> impl Iterator<Item = &'a str> {
+        PROXIES.into_iter().map(|name| -> &'a str { name })
+    }
+
+    /// What `FROM` may use, as if nothing were given.
+    pub(crate) fn defaults_for_from(&self) -> Vec<(String, String)> {
+        let known = self.platform.iter().map(|(name, value)| (name.clone(), value.clone()));
+        known
+            .chain(self.meta.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))))
+            .collect()
+    }
+
     /// What `FROM` may use.
     pub(crate) fn for_from(&self) -> Vec<(String, String)> {
-        let value = |name: &String, default: &Option<String>| match self.given.get(name) {
-            Some(given) => given.clone(),
-            None => default.clone(),
-        };
+        let value = |name: &String, default: &Option<String>| self.given(name).or_else(|| default.clone());
         let known = self.platform.iter().map(|(name, value)| (name.clone(), value.clone()));
         let meta = self.meta.iter().filter_map(|(name, default)| Some((name.clone(), value(name, default)?)));
         known.chain(meta).collect()
@@ -131,12 +146,15 @@ impl Arguments {
         self.given.keys().map(String::as_str).filter(unused).collect()
     }
 
+    /// Given without a value is not given.
+    pub(crate) fn given(&self, name: &str) -> Option<String> {
+        self.given.get(name).cloned().flatten()
+    }
+
     fn value(&self, name: &str) -> Option<String> {
-        if let Some(given) = self.given.get(name) {
-            return given.clone();
-        }
-        let declared = self.declared.get(name).cloned().flatten();
-        declared
+        let declared = || self.declared.get(name).cloned().flatten();
+        self.given(name)
+            .or_else(declared)
             .or_else(|| self.meta.get(name).cloned().flatten())
             .or_else(|| self.platform.get(name).cloned())
     }
@@ -148,8 +166,8 @@ mod tests {
 
     #[test]
     fn what_is_given_wins_and_must_be_declared() {
-        let given = [("A", "given"), ("Z", "z"), ("http_proxy", "p")];
-        let given = given.into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect();
+        let given = [("A", Some("given")), ("E", None), ("Z", Some("z")), ("http_proxy", Some("p"))];
+        let given = given.into_iter().map(|(k, v)| (k.to_owned(), v.map(str::to_owned))).collect();
         let mut arguments = Arguments::new(given);
         arguments.declare_meta("M", Some("meta".into()));
         assert_eq!(arguments.for_from(), [("M".to_owned(), "meta".to_owned())]);
@@ -160,6 +178,7 @@ mod tests {
         let names: Vec<(String, String)> = arguments.in_sight(&["E=1".into()]);
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         assert_eq!(names, [pair("A", "given"), pair("M", "meta"), pair("http_proxy", "p")]);
+        assert_eq!(arguments.in_sight(&[])[1], pair("E", "x"), "given without a value");
         assert!(arguments.counts("A") && !arguments.counts("http_proxy"));
         assert_eq!(arguments.unused(), ["Z"]);
         arguments.declare("B", None);

@@ -14,10 +14,12 @@ mod mirror;
 mod passing;
 mod progress;
 mod pull;
+mod questions;
 mod remote;
 mod run;
 mod shared_work;
 mod usage;
+mod usage_filter;
 
 pub use caches::CacheFolder;
 pub(super) use caches::Caches;
@@ -25,9 +27,11 @@ pub use client::{BuildClient, Duplex, EntryKind, FileEntry, FileSink, FolderRequ
 pub use definition::own_frontend;
 pub use export::Files;
 pub(super) use mirror::Mirrors;
-pub use progress::{Event, Vertex, VertexStatus, Watcher};
+pub use progress::{Event, Excerpt, Notice, Vertex, VertexStatus, Watcher};
+pub use questions::Told;
 pub(super) use shared_work::SharedWork;
-pub use usage::{PruneRequest, Usage, moment_before};
+pub use usage::{PruneRequest, Usage, UsageKind};
+pub use usage_filter::UsageFilter;
 
 use super::{
     BuildFailure, Builder,
@@ -48,7 +52,7 @@ use crate::{
     registry::Credentials,
 };
 use async_trait::async_trait;
-use definition::{TEXT, patterns, plan, with_line};
+use definition::{TEXT, Understood, patterns, plan, with_line};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use progress::{Task, Teller};
@@ -84,6 +88,8 @@ pub struct SolveRequest {
     /// What the client calls its folders.
     pub context_folder: String,
     pub dockerfile_folder: String,
+    /// Commands may ask for the host's network.
+    pub host_network: bool,
     /// Names in registries under which steps may be found.
     pub cache_from: Vec<String>,
     /// Things that are asked for and not done, each a sentence for the user.
@@ -166,8 +172,10 @@ impl Builder {
             name: request.build.dockerfile.clone(),
         };
         let epoch = definition::epoch(request)?;
-        let planned = plan(request, &definition.dockerfile).map_err(|error| located(with_line(error)))?;
-        let (plan, arguments) = planned;
+        let planned = plan(request, &definition.dockerfile, &request.build.target);
+        let understood = planned.map_err(|error| located(with_line(error)))?;
+        self.lint(request, &definition, &understood, teller).await.map_err(located)?;
+        let Understood { plan, arguments, .. } = understood;
         let door = Door {
             request,
             client,
@@ -263,7 +271,7 @@ impl Door<'_> {
     /// `[builder 2/5] RUN make`; `None` for what makes no layer.
     fn title(&self, build: &Build<'_>, step: &Step) -> Option<String> {
         let stage = &build.plan.stages[step.stage];
-        let name = match (&stage.name, build.plan.stages.len()) {
+        let name = match (&stage.name, build.plan.count) {
             (_, 1) => String::new(),
             (Some(name), _) => format!("{name} "),
             (None, _) => format!("stage-{} ", step.stage),

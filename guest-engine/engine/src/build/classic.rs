@@ -10,7 +10,7 @@ use super::{
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
     instruction::{Command, Instruction, Transfer},
-    plan::Plan,
+    plan::{Namesake, Plan},
     remote::{GitToken, Remote},
     stage::{Build, BuildRequest, State},
     tree::Tree,
@@ -112,11 +112,9 @@ impl Builder {
         };
         let dockerfile = Dockerfile::parse(&received.dockerfile)?;
         let mut arguments = Arguments::new(request.arguments.clone());
-        let mut plan = Plan::new(&dockerfile, &mut arguments, "")?;
+        let mut plan = Plan::new(&dockerfile, &mut arguments)?;
         only_classic(&plan)?;
-        if !request.target.is_empty() {
-            plan = Plan::new(&dockerfile, &mut arguments, &request.target)?;
-        }
+        plan.stop_at(&request.target, Namesake::First)?;
         if let Some(last) = plan.stages.last_mut() {
             for (name, value) in &request.labels {
                 last.instructions.push(Instruction {
@@ -191,6 +189,9 @@ impl Classic {
     async fn stages(&self, build: &Build<'_>) -> Result<String, BuildFailure> {
         let mut last = None;
         for index in 0..build.plan.stages.len() {
+            if let Some(name) = build.plan.repeated_name(index) {
+                return Err(EngineError::invalid(format!("{name} stage name already used")).into());
+            }
             last.clone_from(&build.stage(index).await?.image);
             if let Some(id) = &last {
                 self.send(Progress::Image(id.clone())).await?;
@@ -550,7 +551,7 @@ mod tests {
     fn what_came_with_buildkit_is_refused() {
         for text in ["RUN --mount=type=cache,target=/x y", "COPY --link a b", "COPY --exclude=c a b"] {
             let dockerfile = Dockerfile::parse(&format!("FROM scratch\n{text}")).unwrap();
-            let plan = Plan::new(&dockerfile, &mut Arguments::default(), "").unwrap();
+            let plan = Plan::new(&dockerfile, &mut Arguments::default()).unwrap();
             let error = only_classic(&plan).unwrap_err().to_string();
             assert!(error.starts_with("the --"), "{error}");
             assert!(error.contains("requires BuildKit"), "{error}");

@@ -45,6 +45,8 @@ pub(crate) struct Dockerfile {
     pub escape: char,
     /// The frontend that the first line asks for.
     pub syntax: Option<String>,
+    /// What it says of its own checks.
+    pub check: Option<String>,
 }
 
 /// Fails at a line, as dockerd says it.
@@ -56,7 +58,7 @@ impl Dockerfile {
     /// Reads a whole Dockerfile, or the instructions of an image's trigger.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let (escape, syntax) = directives(text)?;
+        let Directives { escape, syntax, check } = directives(text)?;
         let mut lines = Vec::new();
         let mut physical = text.lines().enumerate().take(LINES);
         while let Some((index, first)) = physical.next() {
@@ -104,13 +106,19 @@ impl Dockerfile {
         if text.lines().nth(LINES).is_some() {
             return Err(EngineError::invalid(format!("the Dockerfile has more than {LINES} lines")));
         }
-        Ok(Self { lines, escape, syntax })
+        Ok(Self { lines, escape, syntax, check })
     }
 }
 
-/// `# escape=` and `# syntax=` at the very top.
-fn directives(text: &str) -> Result<(char, Option<String>)> {
-    let (mut escape, mut syntax) = (None, None);
+struct Directives {
+    escape: char,
+    syntax: Option<String>,
+    check: Option<String>,
+}
+
+/// `# escape=`, `# syntax=` and `# check=` at the very top.
+fn directives(text: &str) -> Result<Directives> {
+    let (mut escape, mut syntax, mut check) = (None, None, None);
     for line in text.lines() {
         let Some(comment) = line.trim().strip_prefix('#') else { break };
         let Some((key, value)) = comment.split_once('=') else { break };
@@ -120,6 +128,9 @@ fn directives(text: &str) -> Result<(char, Option<String>)> {
         }
         if key == "syntax" && syntax.is_none() {
             syntax = Some(value.trim().to_owned());
+        }
+        if key == "check" && check.is_none() {
+            check = Some(value.trim().to_owned());
         }
         if key == "escape" {
             if escape.is_some() {
@@ -136,7 +147,7 @@ fn directives(text: &str) -> Result<(char, Option<String>)> {
             };
         }
     }
-    Ok((escape.unwrap_or('\\'), syntax))
+    Ok(Directives { escape: escape.unwrap_or('\\'), syntax, check })
 }
 
 fn is_comment(line: &str) -> bool {

@@ -150,6 +150,9 @@ fn command(
         "RUN" => {
             flags.check(&["mount", "network", "security"], &["mount"], &[])?;
             some(rest.is_empty())?;
+            if let Some(mode) = flags.get("network").filter(|mode| !NETWORKS.contains(&mode.as_str())) {
+                return Err(invalid(format!("invalid network mode {mode:?}")));
+            }
             let flags = RunFlags {
                 mounts: flags.all("mount"),
                 network: flags.get("network"),
@@ -388,11 +391,13 @@ impl Flags {
 
 /// The nearest of what would have been right, as a question.
 fn meant(given: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|name| (distance(given, name), name)).min_by_key(|(far, _)| *far);
-    match nearest {
-        Some((far, name)) if far < 3 => format!(" (did you mean {name}?)"),
-        _ => String::new(),
-    }
+    nearest(given, known).map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
+}
+
+/// The nearest of some names, if one is near.
+pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    let nearest = known.iter().map(|name| (distance(given, name), *name)).min_by_key(|(far, _)| *far);
+    nearest.filter(|(far, _)| *far < 3).map(|(_, name)| name)
 }
 
 /// How many letters have to change (Levenshtein).
@@ -411,10 +416,8 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// A duration in Go's words, in nanoseconds.
-pub(crate) fn duration(text: &str) -> Option<i64> {
-    words::nanoseconds(text, "").ok()
-}
+/// Networks that a `RUN` may ask for.
+const NETWORKS: [&str; 3] = ["default", "none", "host"];
 
 /// Takes the flags off.
 fn flags(rest: &str, escape: char) -> Result<(Vec<(String, String)>, &str)> {

@@ -48,12 +48,16 @@ pub(super) async fn place(store: Arc<dyn LayerStore>, layers: Vec<String>, plan:
         let slash = plan.destination.ends_with('/');
         let target = Target { path: located.path, kind: located.kind, slash, missing };
         let (write, read) = tokio::io::duplex(PIPE);
+        // Archives replace whatever is there.
+        let keep_kinds = plan.lenient && plan.picked.iter().all(|one| one.archive.is_none());
         let writing = blocking(move || {
             let to = BufWriter::with_capacity(PIPE, SyncIoBridge::new(write));
-            write_all(&plan, &target, to)
-                .map_err(|e| EngineError::invalid("Could not read what is to be copied").because(e))
+            write_all(&plan, &target, to).map_err(|error| match error.kind() {
+                io::ErrorKind::NotADirectory => EngineError::invalid(error.to_string()),
+                _ => EngineError::invalid("Could not read what is to be copied").because(error),
+            })
         });
-        let (written, unpacked) = tokio::join!(writing, store.unpack_into(&id, Box::new(read)));
+        let (written, unpacked) = tokio::join!(writing, store.unpack_into(&id, Box::new(read), keep_kinds));
         // When unpacking fails, writing fails as well, for want of a reader.
         unpacked?;
         written?;
@@ -90,7 +94,7 @@ pub(super) async fn pour(store: &dyn LayerStore, id: &str, tree: Arc<Tree>) -> R
             .and_then(|()| writer.finish())
             .map_err(|e| EngineError::invalid("Could not read what is to be mounted").because(e))
     });
-    let (written, unpacked) = tokio::join!(writing, store.unpack_into(id, Box::new(read)));
+    let (written, unpacked) = tokio::join!(writing, store.unpack_into(id, Box::new(read), false));
     unpacked?;
     written
 }
@@ -114,10 +118,13 @@ fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
         writer.folder(folder, plan.owner.filter(|_| plan.lenient || file), None)?;
     }
     let mut made = target.kind == Some(PathKind::Folder);
+    // What was picked before is a file there.
+    let mut is_file = false;
     for one in &plan.picked {
         let into_folder = one.folder || one.archive.is_some();
-        if into_folder && target.kind == Some(PathKind::File) {
-            return Err(io::Error::other(format!("cannot copy to non-directory: {}", target.path)));
+        if into_folder && (target.kind == Some(PathKind::File) || (plan.lenient && is_file)) {
+            let told = format!("cannot copy to non-directory: {}", target.path);
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, told));
         }
         if !made && (into_folder || target.slash) {
             let owner = plan.owner.filter(|_| plan.lenient || !archive);
@@ -148,6 +155,7 @@ fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
             let in_folder = target.slash || target.kind == Some(PathKind::Folder);
             let path = if in_folder { format!("{base}/{}", one.name) } else { target.path.clone() };
             writer.copy(&one.tree, node, &path, look)?;
+            is_file = !in_folder;
         }
     }
     writer.finish()

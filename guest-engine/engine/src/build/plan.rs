@@ -16,6 +16,8 @@ pub(super) struct Plan {
     /// `ARG`s before the first stage.
     pub(super) meta: Vec<Instruction>,
     pub(super) stages: Vec<Stage>,
+    /// All of them, with those after the target.
+    pub(super) count: usize,
     pub(super) escape: char,
 }
 
@@ -29,6 +31,13 @@ pub(super) struct Stage {
     pub(super) instructions: Vec<Instruction>,
 }
 
+/// Which of several stages a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Namesake {
+    First,
+    Last,
+}
+
 /// What a stage begins as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Base {
@@ -39,9 +48,8 @@ pub(super) enum Base {
 }
 
 impl Plan {
-    /// Groups a Dockerfile's instructions and evaluates what stands before the first stage. `target` is a
-    /// stage's name or number, or empty.
-    pub(super) fn new(dockerfile: &Dockerfile, arguments: &mut Arguments, target: &str) -> Result<Self> {
+    /// Groups a Dockerfile's instructions and evaluates what stands before the first stage.
+    pub(super) fn new(dockerfile: &Dockerfile, arguments: &mut Arguments) -> Result<Self> {
         let escape = dockerfile.escape;
         let (meta, groups) = grouped(parse(dockerfile)?)?;
         for instruction in &meta {
@@ -76,16 +84,31 @@ impl Plan {
             let platform = platform.as_deref().map(expand).transpose()?.filter(|text| !text.is_empty());
             stages.push(Stage { name: name.clone(), base, platform, instructions });
         }
-        let mut plan = Self { meta, stages, escape };
-        if !target.is_empty() {
-            let last = named(&plan.stages, target)
-                .or_else(|| target.parse().ok().filter(|index| *index < plan.stages.len()));
-            let Some(last) = last else {
-                return Err(EngineError::invalid(format!("target stage {target:?} could not be found")));
-            };
-            plan.stages.truncate(last + 1);
+        Ok(Self { meta, count: stages.len(), stages, escape })
+    }
+
+    /// Leaves out what comes after the target, which is a stage's name, or empty for the last one. Of several
+    /// stages with that name BuildKit means the last, the classic builder the first.
+    pub(super) fn stop_at(&mut self, target: &str, meant: Namesake) -> Result<()> {
+        if target.is_empty() {
+            return Ok(());
         }
-        Ok(plan)
+        let found = match meant {
+            Namesake::Last => named(&self.stages, target),
+            Namesake::First => {
+                let is_it = |name: &String| name.eq_ignore_ascii_case(target);
+                self.stages.iter().position(|stage| stage.name.as_ref().is_some_and(is_it))
+            }
+        };
+        let missing = || EngineError::invalid(format!("target stage {target:?} could not be found"));
+        self.stages.truncate(found.ok_or_else(missing)? + 1);
+        Ok(())
+    }
+
+    /// The name of a stage, when one before it has the same.
+    pub(super) fn repeated_name(&self, stage: usize) -> Option<&str> {
+        let name = self.stages[stage].name.as_deref()?;
+        self.stages[..stage].iter().any(|other| other.name.as_deref() == Some(name)).then_some(name)
     }
 
     /// The last stage.
@@ -112,6 +135,13 @@ impl Plan {
             }
         }
         needed
+    }
+
+    /// Whether a command that the target needs asks for the host's network.
+    pub(super) fn runs_on_host_network(&self) -> bool {
+        let asks = |instruction: &Instruction| matches!(&instruction.command, Command::Run { flags, .. } if flags.network.as_deref() == Some("host"));
+        let stages = self.stages.iter().zip(self.needed());
+        stages.filter(|(_, needed)| *needed).any(|(stage, _)| stage.instructions.iter().any(asks))
     }
 
     /// Which step of its stage an instruction is, and of how many, as BuildKit counts: what has a layer.
@@ -213,7 +243,9 @@ mod tests {
     use super::*;
 
     fn plan(text: &str, target: &str) -> Result<Plan> {
-        Plan::new(&Dockerfile::parse(text)?, &mut Arguments::default(), target)
+        let mut plan = Plan::new(&Dockerfile::parse(text)?, &mut Arguments::default())?;
+        plan.stop_at(target, Namesake::Last)?;
+        Ok(plan)
     }
 
     #[test]
@@ -229,9 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn of_stages_with_one_name_each_builder_means_its_own() {
+        let text = "FROM scratch AS x\nFROM scratch AS x\nFROM scratch";
+        let (mut classic, buildkit) = (plan(text, "").unwrap(), plan(text, "X").unwrap());
+        classic.stop_at("X", Namesake::First).unwrap();
+        assert_eq!((classic.stages.len(), buildkit.stages.len()), (1, 2));
+        assert_eq!(buildkit.count, 3);
+    }
+
+    #[test]
     fn what_is_not_there_is_named() {
         for (text, target, error) in [
             ("FROM a AS b", "c", "target stage \"c\" could not be found"),
+            ("FROM a AS b", "0", "target stage \"0\" could not be found"),
             ("RUN x", "", "no build stage in current context"),
             ("FROM $NO", "", "base name ($NO) should not be blank"),
         ] {

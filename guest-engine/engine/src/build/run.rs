@@ -87,6 +87,15 @@ impl Work<'_> {
             self.state.config.user,
             self.build.request.host.network_mode
         );
+        let host = &self.build.request.host;
+        if host.extra_hosts.is_some()
+            || host.shm_size.is_some()
+            || host.ulimits.is_some()
+            || host.cgroup_parent.is_some()
+        {
+            let around = (&host.extra_hosts, host.shm_size, &host.ulimits, &host.cgroup_parent);
+            content.push_str(&format!(" {around:?}"));
+        }
         for mount in mounts {
             content.push_str(&format!(" {mount:?}"));
             // What is in a secret, a cache or an agent does not count; the files of others do.

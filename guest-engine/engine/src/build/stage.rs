@@ -46,7 +46,7 @@ pub struct BuildRequest {
     pub tags: Vec<String>,
     /// Stage to stop at; empty for the last one.
     pub target: String,
-    /// `None` takes the value from nowhere: the argument stays unset.
+    /// `None`, when the client has no value for it, is as if it were not there.
     pub arguments: BTreeMap<String, Option<String>>,
     pub labels: BTreeMap<String, String>,
     pub no_cache: bool,
@@ -226,7 +226,7 @@ impl<'a> Build<'a> {
                 .try_for_each(|folder| writer.folder(folder, owner, None))
                 .and_then(|()| writer.finish())
                 .map_err(|e| EngineError::system("Could not make the working folder").because(e))?;
-            store.unpack_into(&id, Box::new(io::Cursor::new(tar))).await?;
+            store.unpack_into(&id, Box::new(io::Cursor::new(tar)), false).await?;
             store.commit_rootfs(&id, true).await.map(Some)
         }
         .await;

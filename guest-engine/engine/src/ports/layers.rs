@@ -86,8 +86,14 @@ pub trait LayerStore: Debug + Send + Sync {
     async fn copy_out(&self, container: &str, path: &str, to: &Path) -> Result<()>;
 
     /// Unpacks a tar into a mounted root filesystem. Names are taken as they are, resolved inside it;
-    /// missing folders are made, files replaced, folders kept with the archive's owner and mode.
-    async fn unpack_into(&self, container: &str, tar: Box<dyn AsyncRead + Send + Unpin>) -> Result<()>;
+    /// missing folders are made, files replaced, folders kept with the archive's owner and mode. To `keep_kinds`
+    /// is to refuse a file where a folder is, and the other way round.
+    async fn unpack_into(
+        &self,
+        container: &str,
+        tar: Box<dyn AsyncRead + Send + Unpin>,
+        keep_kinds: bool,
+    ) -> Result<()>;
 
     /// Removes those of `paths`, absolute and without links, that the container's writable layer holds as
     /// empty files or folders: what was made only to mount something there. Not while it runs.

@@ -204,7 +204,12 @@ impl LayerStore for MemoryLayers {
         }
     }
 
-    async fn unpack_into(&self, container: &str, _tar: Box<dyn AsyncRead + Send + Unpin>) -> Result<()> {
+    async fn unpack_into(
+        &self,
+        container: &str,
+        _tar: Box<dyn AsyncRead + Send + Unpin>,
+        _keep_kinds: bool,
+    ) -> Result<()> {
         self.rootfs_size(container).await?;
         Err(EngineError::not_implemented("Root filesystems in memory cannot be written"))
     }

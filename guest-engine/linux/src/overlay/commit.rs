@@ -1,6 +1,9 @@
 //! Layers made of what containers have written, and files going in and out of root filesystems.
 
-use super::{DIFF_FOLDER, Metadata, diff, diff::Kind, keep_layer, remove_left, system, unpack, unpack_layer};
+use super::{
+    DIFF_FOLDER, Metadata, diff, diff::Kind, keep_layer, remove_left, system, unpack, unpack::UnpackError,
+    unpack_layer,
+};
 use crate::open_within::open_within;
 use engine::{
     EngineError,
@@ -165,10 +168,19 @@ pub(super) fn pack(merged: &Path, path: &str, to: impl Write) -> io::Result<()> 
 }
 
 /// Unpacks files into a mounted root filesystem, names as they are.
-pub(super) fn unpack_into(merged: &Path, tar: impl Read) -> Result<()> {
+pub(super) fn unpack_into(merged: &Path, tar: impl Read, keep_kinds: bool) -> Result<()> {
     let root = File::open(merged).map_err(|error| system("Could not open the root filesystem", error))?;
-    unpack::files(&root, tar, unpack::Manner::default())
-        .map_err(|error| EngineError::invalid("Could not write files").because(error))
+    let manner = unpack::Manner { keep_kinds, ..unpack::Manner::default() };
+    unpack::files(&root, tar, manner).map_err(|error| match error {
+        // In the words of BuildKit, for whose copies kinds are kept.
+        UnpackError::OverFolder { path, .. } => {
+            EngineError::invalid(format!("cannot replace to directory {path} with file"))
+        }
+        UnpackError::OverFile { path, .. } => {
+            EngineError::invalid(format!("cannot copy to non-directory: {path}"))
+        }
+        error => EngineError::invalid("Could not write files").because(error),
+    })
 }
 
 /// Removes empty files and folders from a writable layer; their folders keep their times.

@@ -162,6 +162,9 @@ impl<W: Write> Writer<W> {
         if self.kind == Kind::Changes && is_opaque(&own)? {
             let mut mark = path.clone();
             mark.extend_from_slice(b".wh..wh..opq");
+            // As old as dockerd makes it.
+            let mut stat = stat;
+            (stat.st_mtime, stat.st_mtime_nsec) = (0, 0);
             self.mark(&stat, &mark)?;
         }
         self.folder(inner.as_fd(), &path, depth + 1)
@@ -213,7 +216,10 @@ impl<W: Write> Writer<W> {
     fn whiteout(&mut self, stat: &Stat, path: &[u8]) -> io::Result<()> {
         let split = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let (parent, name) = path.split_at(split);
-        self.mark(stat, &[parent, b".wh.", name].concat())
+        // As dockerd writes it: overlayfs's own has no permissions.
+        let mut stat = *stat;
+        stat.st_mode = 0o600;
+        self.mark(&stat, &[parent, b".wh.", name].concat())
     }
 
     fn mark(&mut self, stat: &Stat, path: &[u8]) -> io::Result<()> {

@@ -1,10 +1,11 @@
-//! `GET /system/df`: what images, containers and volumes take on disk.
+//! `GET /system/df`: what images, containers, volumes and the build cache take on disk.
 
 use crate::http::{
     containers::summary, error::Result, images, query::Query, state::AppState, version::ApiVersion, volumes,
 };
 use axum::{Json, extract::State};
-use engine::{container::ListFilter, image::ImageFilters};
+use engine::{build::buildkit::Usage, container::ListFilter, image::ImageFilters};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 const KINDS: [&str; 4] = ["build-cache", "container", "image", "volume"];
@@ -39,10 +40,29 @@ pub(super) async fn disk_usage(
     }
     if wanted("build-cache") {
         // The classic builder's cache is images.
-        usage.insert("BuildCache".to_owned(), json!([]));
-        usage.insert("BuilderSize".to_owned(), json!(0));
+        let cache = app.engine.builder.usage(&[]).await?;
+        usage.insert("BuilderSize".to_owned(), json!(cache.iter().map(|entry| entry.size).sum::<u64>()));
+        usage.insert("BuildCache".to_owned(), cache.iter().map(cache_entry).collect());
     }
     Ok(Json(Value::Object(usage)))
+}
+
+fn cache_entry(usage: &Usage) -> Value {
+    let mut entry = json!({
+        "ID": usage.id,
+        "Type": usage.kind.name(),
+        "Description": usage.description,
+        "InUse": usage.in_use,
+        "Shared": usage.shared,
+        "Size": usage.size,
+        "CreatedAt": usage.created.to_string(),
+        "LastUsedAt": Timestamp::from_second(usage.used_at).unwrap_or_default().to_string(),
+        "UsageCount": usage.uses,
+    });
+    if let Some(parent) = &usage.parent {
+        entry["Parents"] = json!([parent]);
+    }
+    entry
 }
 
 async fn containers(app: &AppState) -> Result<Value> {

@@ -86,6 +86,7 @@ pub enum EntryKind {
     SameAs {
         path: String,
     },
-    /// A FIFO, a socket, a device: not copied.
+    Fifo,
+    /// A socket, a device: not copied.
     Other,
 }

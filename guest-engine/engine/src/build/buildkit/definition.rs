@@ -3,7 +3,10 @@
 use super::{BuildClient, FolderRequest, SolveRequest, progress::Teller};
 use crate::{
     build::{
-        BuildFailure, Builder, Workspace, arguments::Arguments, dockerfile::Dockerfile, plan::Plan,
+        BuildFailure, Builder, Workspace,
+        arguments::Arguments,
+        dockerfile::Dockerfile,
+        plan::{Namesake, Plan},
         tree::Tree,
     },
     error::{EngineError, Result},
@@ -19,6 +22,8 @@ const OWN_FRONTEND: &str = "docker/dockerfile";
 
 /// What is there before the first stage begins.
 pub(super) struct Definition {
+    /// What told about its coming in.
+    pub(super) vertex: String,
     pub(super) dockerfile: String,
     pub(super) ignore: Vec<String>,
     pub(super) uploaded: Option<Arc<Tree>>,
@@ -36,8 +41,8 @@ impl Builder {
     ) -> Result<Definition> {
         if request.upload.is_some() || (request.remote.is_some() && !request.own_dockerfile) {
             let taken = self.taken(request, client, teller, workspace, cancel).await?;
-            let dockerfile = taken.dockerfile;
-            return Ok(Definition { dockerfile, ignore: Vec::new(), uploaded: Some(Arc::new(taken.tree)) });
+            let (dockerfile, uploaded) = (taken.dockerfile, Some(Arc::new(taken.tree)));
+            return Ok(Definition { vertex: String::new(), dockerfile, ignore: Vec::new(), uploaded });
         }
         let name = crate::build::tree::clean(&request.build.dockerfile);
         let own_ignore = format!("{name}.dockerignore");
@@ -60,11 +65,12 @@ impl Builder {
             })?;
             Ok((text, synced.tree.text(&own_ignore, TEXT)?))
         });
+        let vertex = task.id().to_owned();
         task.ended(&read);
         let (dockerfile, ignore) = read?;
         if let Some(url) = &request.remote {
             let tree = self.elsewhere(client, teller, workspace, cancel, url).await?;
-            return Ok(Definition { dockerfile, ignore: Vec::new(), uploaded: Some(tree) });
+            return Ok(Definition { vertex, dockerfile, ignore: Vec::new(), uploaded: Some(tree) });
         }
         if dockerfile.trim().is_empty() {
             return Err(EngineError::invalid(format!(
@@ -91,20 +97,34 @@ impl Builder {
             }
         };
         task.ended(&ignore);
-        Ok(Definition { dockerfile, ignore: patterns(&ignore?), uploaded: None })
+        Ok(Definition { vertex, dockerfile, ignore: patterns(&ignore?), uploaded: None })
     }
 }
 
 /// Errors of reading a Dockerfile name their line in words.
 pub(super) fn with_line(error: EngineError) -> BuildFailure {
     let text = error.to_string();
-    let line = text
-        .strip_prefix("dockerfile parse error on line ")
-        .and_then(|rest| rest.split(':').next()?.parse().ok());
-    BuildFailure { error, code: None, lines: line.map(|line| (line, line)) }
+    let told = text.strip_prefix("dockerfile parse error on line ").and_then(|rest| rest.split_once(": "));
+    let Some((line, what)) = told else { return error.into() };
+    let lines = line.parse().ok().map(|line| (line, line));
+    // What is wrong before instructions are looked at, BuildKit tells without the line in words.
+    let bare = what.starts_with("Syntax error - ")
+        || what.ends_with(" must have two arguments")
+        || what == "unterminated heredoc";
+    let error = if bare { EngineError::invalid(what.to_owned()) } else { error };
+    BuildFailure { error, code: None, lines }
 }
 
-pub(super) fn plan(request: &SolveRequest, text: &str) -> Result<(Plan, Arguments)> {
+/// A Dockerfile as it is understood.
+#[derive(Debug)]
+pub(super) struct Understood {
+    pub(super) dockerfile: Dockerfile,
+    pub(super) plan: Plan,
+    pub(super) arguments: Arguments,
+}
+
+/// Up to the target, which may be empty.
+pub(super) fn plan(request: &SolveRequest, text: &str, target: &str) -> Result<Understood> {
     let dockerfile = Dockerfile::parse(text)?;
     let asked = request.build.arguments.get("BUILDKIT_SYNTAX").cloned().flatten();
     if let Some(frontend) = asked.or_else(|| dockerfile.syntax.clone()) {
@@ -116,8 +136,12 @@ pub(super) fn plan(request: &SolveRequest, text: &str) -> Result<(Plan, Argument
         platform => platform.to_owned(),
     };
     arguments.set_platform(&platform, &request.build.target);
-    let plan = Plan::new(&dockerfile, &mut arguments, &request.build.target)?;
-    Ok((plan, arguments))
+    let mut plan = Plan::new(&dockerfile, &mut arguments)?;
+    plan.stop_at(target, Namesake::Last)?;
+    if !request.host_network && plan.runs_on_host_network() {
+        return Err(EngineError::invalid("failed to load LLB: network.host is not allowed"));
+    }
+    Ok(Understood { dockerfile, plan, arguments })
 }
 
 /// `SOURCE_DATE_EPOCH`: the moment that the image is to be of.
@@ -180,6 +204,23 @@ mod tests {
             let error = own_frontend(other).unwrap_err().to_string();
             assert!(error.contains("runs no other frontends"), "{error}");
         }
+    }
+
+    #[test]
+    fn errors_name_their_line_as_buildkit_does() {
+        for (text, told, line) in [
+            ("dockerfile parse error on line 2: unknown flag: x", None, 2),
+            (
+                "dockerfile parse error on line 3: ENV must have two arguments",
+                Some("ENV must have two arguments"),
+                3,
+            ),
+        ] {
+            let failure = with_line(EngineError::invalid(text));
+            assert_eq!(failure.error.to_string(), told.unwrap_or(text));
+            assert_eq!(failure.lines, Some((line, line)));
+        }
+        assert_eq!(with_line(EngineError::invalid("file with no instructions")).lines, None);
     }
 
     #[test]

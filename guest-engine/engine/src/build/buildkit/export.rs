@@ -232,6 +232,7 @@ impl Files {
                 _ => EntryKind::File { length: *length },
             },
             Kind::Link(target) => EntryKind::Link { target: target.clone() },
+            Kind::Special(super::mirror::FIFO, ..) => EntryKind::Fifo,
             Kind::Special(..) => EntryKind::Other,
         };
         let (seconds, nanoseconds) = node.modified;

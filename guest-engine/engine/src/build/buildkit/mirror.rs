@@ -6,14 +6,16 @@ use crate::{
     build::tree::{ENTRIES, Kind, Node, PATH, Tree, add_parents, clean},
     error::{EngineError, Result},
     id::random_id,
+    image::config::digest,
 };
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Folders that are remembered.
@@ -21,11 +23,15 @@ const REMEMBERED: usize = 16;
 /// Bytes that a pack may have more than twice what is in use before it is begun anew.
 const SLACK: u64 = 64 << 20;
 
+/// As archives call it.
+pub(super) const FIFO: u8 = b'6';
+
 /// The folders that builds have seen.
 #[derive(Debug)]
 pub(in crate::build) struct Mirrors {
     folder: PathBuf,
-    seen: Mutex<Vec<(String, Slot)>>,
+    /// The last used last.
+    seen: Mutex<Vec<Remembered>>,
 }
 
 /// One folder; the lock is held while it is brought up to date.
@@ -36,6 +42,33 @@ struct Seen {
     pack: File,
     length: u64,
     tree: Arc<Tree>,
+}
+
+/// One that is remembered.
+#[derive(Debug)]
+struct Remembered {
+    key: String,
+    /// As the client calls it.
+    folder: String,
+    created: Timestamp,
+    /// Seconds since the epoch.
+    used_at: i64,
+    uses: u64,
+    slot: Slot,
+}
+
+/// A folder as `docker buildx du` shows it.
+#[derive(Debug)]
+pub(super) struct MirrorUsage {
+    pub(super) key: String,
+    /// As the client calls it.
+    pub(super) folder: String,
+    pub(super) size: u64,
+    pub(super) created: Timestamp,
+    /// Seconds since the epoch.
+    pub(super) used_at: i64,
+    pub(super) uses: u64,
+    pub(super) in_use: bool,
 }
 
 /// What bringing a folder up to date took.
@@ -55,7 +88,7 @@ impl Mirrors {
     pub(super) async fn sync(&self, client: &dyn BuildClient, request: FolderRequest) -> Result<Synced> {
         let slot = match client.shared_key() {
             "" => Slot::default(),
-            key => self.slot(format!("{key} {}", request.name)),
+            key => self.slot(key, &request.name),
         };
         self.fill(slot, client, request).await
     }
@@ -76,17 +109,58 @@ impl Mirrors {
         Ok(Synced { tree, sent })
     }
 
-    fn slot(&self, key: String) -> Slot {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = match seen.iter().position(|(known, _)| *known == key) {
-            Some(position) => seen.remove(position).1,
-            None => Slot::default(),
-        };
+    fn slot(&self, client: &str, folder: &str) -> Slot {
+        let now = Timestamp::now();
+        let key = digest(format!("{client} {folder}").as_bytes());
+        let mut seen = self.seen();
+        let known = seen.iter().position(|known| known.key == key).map(|position| seen.remove(position));
+        let folder = folder.to_owned();
+        let mut known = known.unwrap_or_else(|| {
+            let slot = Slot::default();
+            Remembered { key, folder, created: now, used_at: 0, uses: 0, slot }
+        });
+        (known.used_at, known.uses) = (now.as_second(), known.uses + 1);
+        let slot = Arc::clone(&known.slot);
         if seen.len() >= REMEMBERED {
             seen.remove(0);
         }
-        seen.push((key, Arc::clone(&slot)));
+        seen.push(known);
         slot
+    }
+
+    /// Those that are remembered.
+    pub(super) fn list(&self) -> Vec<MirrorUsage> {
+        let usage = |known: &Remembered| {
+            let seen = known.slot.try_lock();
+            MirrorUsage {
+                key: known.key.clone(),
+                folder: known.folder.clone(),
+                size: seen.as_ref().ok().and_then(|seen| seen.as_ref()).map_or(0, |seen| seen.length),
+                created: known.created,
+                used_at: known.used_at,
+                uses: known.uses,
+                in_use: seen.is_err(),
+            }
+        };
+        self.seen().iter().map(usage).collect()
+    }
+
+    /// Forgets some of those that no build uses right now; says how many bytes that freed.
+    pub(super) fn remove(&self, is_doomed: impl Fn(&str) -> bool) -> u64 {
+        let mut freed = 0;
+        self.seen().retain(|known| {
+            let Ok(seen) = known.slot.try_lock() else { return true };
+            if !is_doomed(&known.key) {
+                return true;
+            }
+            freed += seen.as_ref().map_or(0, |seen| seen.length);
+            false
+        });
+        freed
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Remembered>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,6 +217,7 @@ impl FileSink for Mirror {
         match entry.kind {
             EntryKind::Folder => {}
             EntryKind::Link { target } => node.kind = Kind::Link(target),
+            EntryKind::Fifo => node.kind = Kind::Special(FIFO, 0, 0),
             EntryKind::Other => return Ok(false),
             EntryKind::SameAs { path: first } => match self.nodes.get(&clean(&first)) {
                 Some(first) => node = first.clone(),
@@ -225,6 +300,23 @@ mod tests {
             modified,
             ..FileEntry::default()
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_told_and_can_be_forgotten() {
+        let mirrors = Mirrors::new("/nowhere".into());
+        let held = mirrors.slot("client", "context");
+        mirrors.slot("client", "dockerfile");
+        mirrors.slot("client", "context");
+        let told: Vec<_> = mirrors.list().into_iter().map(|mirror| (mirror.folder, mirror.uses)).collect();
+        assert_eq!(told, [("dockerfile".to_owned(), 1), ("context".to_owned(), 2)]);
+        let guard = held.try_lock().unwrap();
+        assert!(mirrors.list()[1].in_use);
+        mirrors.remove(|_| true);
+        assert_eq!(mirrors.list().len(), 1, "one is in use");
+        drop(guard);
+        mirrors.remove(|_| true);
+        assert!(mirrors.list().is_empty());
     }
 
     #[test]

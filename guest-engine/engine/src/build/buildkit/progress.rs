@@ -24,7 +24,28 @@ pub enum Event {
     Vertex(Vertex),
     Status(VertexStatus),
     Log { vertex: String, stream: i64, data: Bytes },
-    Warning { vertex: String, text: String },
+    Warning(Notice),
+}
+
+/// Something the user ought to know.
+#[derive(Clone, Debug, Default)]
+pub struct Notice {
+    pub vertex: String,
+    pub text: String,
+    /// More of it, and where to read on.
+    pub detail: String,
+    pub url: String,
+    pub place: Option<Excerpt>,
+}
+
+/// Lines of a file.
+#[derive(Clone, Debug)]
+pub struct Excerpt {
+    pub file: String,
+    /// All of the file.
+    pub text: Arc<str>,
+    /// First and last.
+    pub lines: (usize, usize),
 }
 
 /// A piece of work.
@@ -72,6 +93,10 @@ impl Teller {
         Self { watcher, build: build.to_owned(), count: Arc::default() }
     }
 
+    pub(super) fn warn(&self, notice: Notice) {
+        self.watcher.tell(Event::Warning(notice));
+    }
+
     /// A piece of work begins.
     pub(super) fn begin(&self, name: impl Into<String>) -> Task {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +122,13 @@ impl Task {
     }
 
     pub(super) fn warn(&self, text: impl Into<String>) {
-        self.teller.watcher.tell(Event::Warning { vertex: self.vertex.digest.clone(), text: text.into() });
+        let vertex = self.id().to_owned();
+        self.teller.warn(Notice { vertex, text: text.into(), ..Notice::default() });
+    }
+
+    /// What its vertex is called.
+    pub(super) fn id(&self) -> &str {
+        &self.vertex.digest
     }
 
     /// A line below it, done at once or `after` it began.

@@ -94,12 +94,8 @@ impl Door<'_> {
         config.volumes = None;
         config.entrypoint = None;
         let mut host = build.request.host.clone();
-        match network.as_deref() {
-            None | Some("default") => {}
-            Some(mode @ ("none" | "host")) => host.network_mode = Some(mode.to_owned()),
-            Some(other) => {
-                return Err(EngineError::invalid(format!("invalid network mode: {other:?}")).into());
-            }
+        if let Some(mode) = network.filter(|mode| mode != "default") {
+            host.network_mode = Some(mode);
         }
         host.mounts = Some(std::mem::take(&mut around.mounts));
         let mut once = build.builder.containers.once(&state.layers, config, host).await?;

@@ -1,9 +1,7 @@
 //! What the build cache takes up, and removing it: by hand, and by itself when it grows too large.
 
-use crate::{
-    build::Builder,
-    error::{EngineError, Result},
-};
+use super::usage_filter::UsageFilter;
+use crate::{build::Builder, error::Result};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -16,17 +14,44 @@ const KEEP_STEPS: usize = 4096;
 pub struct Usage {
     pub id: String,
     pub parent: Option<String>,
-    /// `regular`, or `exec.cachemount` for a folder that steps write to.
-    pub kind: &'static str,
+    pub kind: UsageKind,
     pub description: String,
     pub size: u64,
+    pub created: Timestamp,
     /// Seconds since the epoch.
-    pub created: i64,
     pub used_at: i64,
     pub uses: u64,
     pub in_use: bool,
     /// An image has it too.
     pub shared: bool,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageKind {
+    /// The layer of a step.
+    #[default]
+    Step,
+    /// A folder that steps write to.
+    Folder,
+    /// What was seen of a client's folder.
+    Mirror,
+}
+
+impl UsageKind {
+    /// As BuildKit calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Step => "regular",
+            Self::Folder => "exec.cachemount",
+            Self::Mirror => "source.local",
+        }
+    }
+
+    /// Whether it may change.
+    pub fn is_mutable(self) -> bool {
+        self != Self::Step
+    }
 }
 
 /// What to remove.
@@ -38,15 +63,13 @@ pub struct PruneRequest {
     pub unused_since: Option<i64>,
     /// Bytes that may stay.
     pub keep_bytes: u64,
-    /// Only these, when there are any.
-    pub ids: Vec<String>,
-    /// Only these kinds, when there are any.
-    pub kinds: Vec<String>,
+    /// Only what one of these matches, when there are any.
+    pub filters: Vec<UsageFilter>,
 }
 
 impl Builder {
-    /// Everything, the last used first.
-    pub async fn usage(&self) -> Result<Vec<Usage>> {
+    /// Everything that one of the filters matches, the last used first; without filters everything.
+    pub async fn usage(&self, filters: &[UsageFilter]) -> Result<Vec<Usage>> {
         let mut all: Vec<Usage> = self
             .images
             .steps()
@@ -54,10 +77,10 @@ impl Builder {
             .map(|step| Usage {
                 id: short(&step.key),
                 parent: step.record.parent.as_deref().map(short),
-                kind: "regular",
+                kind: UsageKind::Step,
                 description: step.record.description,
                 size: step.record.size,
-                created: step.record.created.parse().map_or(0, Timestamp::as_second),
+                created: step.record.created.parse().unwrap_or_default(),
                 used_at: step.record.used_at,
                 uses: step.record.uses,
                 in_use: false,
@@ -66,33 +89,50 @@ impl Builder {
             .collect();
         all.extend(self.caches.list().await?.into_iter().map(|cache| Usage {
             id: cache.key,
-            kind: "exec.cachemount",
+            kind: UsageKind::Folder,
             description: format!("cached mount {}", cache.id),
             size: cache.size,
-            created: cache.created,
+            created: Timestamp::from_second(cache.created).unwrap_or_default(),
             used_at: cache.used_at,
             uses: cache.uses,
             in_use: cache.in_use,
             ..Usage::default()
         }));
-        all.sort_by(|a, b| (b.used_at, &b.id).cmp(&(a.used_at, &a.id)));
+        all.extend(self.mirrors.list().into_iter().map(|mirror| Usage {
+            id: short(&mirror.key),
+            kind: UsageKind::Mirror,
+            description: format!("local source for {}", mirror.folder),
+            size: mirror.size,
+            created: mirror.created,
+            used_at: mirror.used_at,
+            uses: mirror.uses,
+            in_use: mirror.in_use,
+            ..Usage::default()
+        }));
+        all.retain(|usage| filters.is_empty() || filters.iter().any(|filter| filter.matches(usage)));
+        all.sort_by(|a, b| (b.used_at, b.created, &b.id).cmp(&(a.used_at, a.created, &a.id)));
         Ok(all)
     }
 
     /// Removes entries; says which, and how many bytes that freed.
     pub async fn prune(&self, request: &PruneRequest) -> Result<(Vec<Usage>, u64)> {
-        let mut kept = 0;
+        let mut all = self.usage(&[]).await?;
+        // What was not used for longest goes first; of one build, what was made last, as nothing stands on it.
+        all.sort_by(|a, b| (a.used_at, b.created, &a.id).cmp(&(b.used_at, a.created, &b.id)));
+        let own = |usage: &Usage| if usage.shared { 0 } else { usage.size };
+        let mut left: u64 = all.iter().map(own).sum();
         let mut doomed = Vec::new();
-        for usage in self.usage().await? {
+        for usage in all {
+            if request.keep_bytes > 0 && left <= request.keep_bytes {
+                break;
+            }
             let spared = usage.in_use
                 || (usage.shared && !request.all)
                 || request.unused_since.is_some_and(|since| usage.used_at >= since)
-                || (!request.ids.is_empty() && !request.ids.contains(&usage.id))
-                || (!request.kinds.is_empty() && !request.kinds.iter().any(|kind| kind == usage.kind));
-            let fits = request.keep_bytes > 0 && kept + usage.size <= request.keep_bytes;
-            if spared || fits {
-                kept += usage.size;
-            } else {
+                || !(request.filters.is_empty()
+                    || request.filters.iter().any(|filter| filter.matches(&usage)));
+            if !spared {
+                left -= own(&usage);
                 doomed.push(usage);
             }
         }
@@ -104,12 +144,14 @@ impl Builder {
         let ids: BTreeSet<&str> = doomed.iter().map(|usage| usage.id.as_str()).collect();
         let steps = self.images.steps().into_iter().map(|step| step.key);
         let steps: BTreeSet<String> = steps.filter(|key| ids.contains(short(key).as_str())).collect();
-        let caches: BTreeSet<String> = doomed
-            .iter()
-            .filter(|usage| usage.kind == "exec.cachemount")
-            .map(|usage| usage.id.clone())
-            .collect();
-        Ok(self.images.forget_steps(&steps).await? + self.caches.remove(&caches).await?)
+        let of = |kind: UsageKind| -> BTreeSet<String> {
+            doomed.iter().filter(|usage| usage.kind == kind).map(|usage| usage.id.clone()).collect()
+        };
+        let mirrors = of(UsageKind::Mirror);
+        let dropped = self.mirrors.remove(|key| mirrors.contains(&short(key)));
+        Ok(self.images.forget_steps(&steps).await?
+            + self.caches.remove(&of(UsageKind::Folder)).await?
+            + dropped)
     }
 
     /// Forgets the steps that were not used for longest, when there are too many. Cache folders are the
@@ -127,13 +169,6 @@ impl Builder {
         }
         self.images.forget_steps(&doomed).await.map(drop)
     }
-}
-
-/// `until=24h` as the moment it means, in seconds since the epoch.
-pub fn moment_before(text: &str) -> Result<i64> {
-    let nanoseconds = crate::build::instruction::duration(text)
-        .ok_or_else(|| EngineError::invalid(format!("time: invalid duration {text:?}")))?;
-    Ok(Timestamp::now().as_second() - nanoseconds / 1_000_000_000)
 }
 
 /// Ids as people see them: BuildKit's have 25 characters.
