@@ -70,6 +70,15 @@ impl Cgroup {
         path_below(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?, &self.path)
     }
 
+    /// Makes the cgroups above it on version 2. libcontainer would, but fails where two containers that start at
+    /// the same time, as those with a restart policy after a boot, make them for each other.
+    pub(crate) fn make_parents(&self) -> io::Result<()> {
+        match self.unified().as_deref().and_then(Path::parent) {
+            Some(parents) => fs::create_dir_all(parents),
+            None => Ok(()),
+        }
+    }
+
     /// Sends SIGKILL to every process in it, and to those they fork meanwhile.
     pub(crate) fn kill(&self) -> io::Result<()> {
         if let Some(folder) = self.unified() {

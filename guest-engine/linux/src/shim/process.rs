@@ -124,6 +124,8 @@ fn finish(
 }
 
 fn first(builder: ContainerBuilder, config: &ShimConfig) -> Result<Pid, LibcontainerError> {
+    // What cannot be made libcontainer tells better.
+    drop(Cgroup::at(&config.cgroup).make_parents());
     let mut container = builder.as_init(&config.bundle).with_systemd(false).with_detach(true).build()?;
     // libcontainer lets execs join only what it believes to be running; the real start is the gate.
     container.start()?;
