@@ -103,6 +103,10 @@ impl Provider for Hetzner {
         Account::of(settings, "hetzner-endpoint", "hetzner-api-token")
     }
 
+    fn renewed(account: &Account, given: Account) -> Account {
+        account.with_token_of(given)
+    }
+
     fn connect(account: &Account) -> Result<Self, CloudError> {
         Ok(Self { api: account.api(wire::refusal)? })
     }
@@ -130,8 +134,8 @@ impl Provider for Hetzner {
         if body.get("firewalls").is_none() && order.public {
             body["firewalls"] = json!([{ "firewall": self.firewall(tags).await? }]);
         }
-        let created: Created = self.api.post("/servers").json(&body).fetch().await?;
-        Ok(created.server.id.to_string())
+        let created = self.api.post("/servers").json(&body).fetch::<Created>().await;
+        created.map(|created| created.server.id.to_string()).map_err(|error| order.explained(error))
     }
 
     async fn list(&self) -> Result<Vec<Vm>, CloudError> {

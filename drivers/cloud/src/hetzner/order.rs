@@ -30,6 +30,8 @@ const UNUSED: [(&str, &str); 4] = [
 pub(crate) struct Order {
     pub(super) server_type: String,
     pub(super) location: String,
+    /// Where else the type is said to be available.
+    pub(super) elsewhere: Vec<String>,
     pub(super) authorized_key: String,
     /// Keys of the project that may log in as well.
     pub(super) keys: Vec<u64>,
@@ -45,6 +47,23 @@ pub(crate) struct Order {
     pub(super) body: Value,
 }
 
+impl Order {
+    /// Of a type that is sold out where it was ordered, says where it may not be.
+    pub(super) fn explained(&self, error: CloudError) -> CloudError {
+        match error {
+            CloudError::Refused(mut refusal)
+                if refusal.code == "resource_unavailable" && !self.elsewhere.is_empty() =>
+            {
+                let elsewhere = self.elsewhere.join(", ");
+                refusal.message =
+                    format!("{}; {} is also sold in {elsewhere}", refusal.message, self.server_type);
+                CloudError::Refused(refusal)
+            }
+            error => error,
+        }
+    }
+}
+
 pub(super) async fn decide(
     hetzner: &Hetzner,
     spec: &MachineSpec,
@@ -52,7 +71,7 @@ pub(super) async fn decide(
 ) -> Result<Plan<Order>, CloudError> {
     let types: Vec<ServerType> = hetzner.all("/server_types", "server_types", &[]).await?;
     let given = Given::of(hetzner, settings).await?;
-    let (server_type, location) = size(&types, settings, &given)?;
+    let Choice { server_type, location, elsewhere } = size(&types, settings, &given)?;
     let (image, image_name) = image(hetzner, settings).await?;
     let without = |names: [&str; 2]| {
         settings.flag("hetzner-disable-public") || names.iter().any(|name| settings.flag(name))
@@ -96,6 +115,7 @@ pub(super) async fn decide(
     let order = Order {
         server_type: server_type.name.clone(),
         location,
+        elsewhere,
         authorized_key: spec.identity.authorized_key.clone(),
         keys: given.keys.iter().map(|key| key.id).collect(),
         labels: settings.pairs("hetzner-server-label")?,
@@ -108,12 +128,19 @@ pub(super) async fn decide(
     Ok(Plan { order, reach, remarks })
 }
 
+/// What is ordered, and where.
+struct Choice<'a> {
+    server_type: &'a ServerType,
+    location: String,
+    elsewhere: Vec<String>,
+}
+
 /// The server type and where: both as asked, else the cheapest.
 fn size<'a>(
     types: &'a [ServerType],
     settings: &Settings<'_>,
     given: &Given,
-) -> Result<(&'a ServerType, String), CloudError> {
+) -> Result<Choice<'a>, CloudError> {
     let wanted_location = settings.text("hetzner-server-location");
     if let Some(location) = wanted_location {
         let all: Vec<&str> =
@@ -141,18 +168,23 @@ fn size<'a>(
                     .locations
                     .iter()
                     .any(|l| l.name == price.location && l.deprecation.is_none() && l.available);
-            let here = wanted_location.as_ref().is_none_or(|wanted| *wanted == price.location);
-            if let (true, true, Ok(gross)) = (sold, here, price.price_monthly.gross.parse::<f64>()) {
+            if let (true, Ok(gross)) = (sold, price.price_monthly.gross.parse::<f64>()) {
                 offers.push((gross, server_type, &price.location));
             }
         }
     }
     offers
         .sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.name.cmp(&b.1.name)).then_with(|| a.2.cmp(b.2)));
-    let best = offers
-        .first()
-        .ok_or_else(|| CloudError::unavailable("No such server type is to be had there now"))?;
-    Ok((best.1, best.2.to_owned()))
+    let is_here = |place: &str| wanted_location.as_ref().is_none_or(|wanted| *wanted == place);
+    let (_, best, location) = *offers.iter().find(|offer| is_here(offer.2)).ok_or_else(|| {
+        let there: Vec<String> =
+            offers.iter().map(|offer| format!("{} in {}", offer.1.name, offer.2)).collect();
+        let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+        CloudError::unavailable(format!("No such server type is to be had there now; to be had is {there}"))
+    })?;
+    let elsewhere = offers.iter().filter(|offer| offer.1.name == best.name && offer.2 != location);
+    let elsewhere = elsewhere.map(|offer| offer.2.to_owned()).collect();
+    Ok(Choice { server_type: best, location: location.to_owned(), elsewhere })
 }
 
 async fn image(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<(String, String), CloudError> {

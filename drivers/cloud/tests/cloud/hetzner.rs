@@ -115,6 +115,7 @@ async fn a_refused_create_takes_back_what_it_made() {
     cloud.fake.fail_next("POST", "/servers", Fault::Refuse(412, "resource_unavailable"));
     let error = cloud.driver.create(&cloud.spec, &Silent).await.unwrap_err();
     assert!(error.to_string().contains("try another --hetzner-server-location"), "{error}");
+    assert!(error.to_string().contains("is also sold in"), "{error}");
     cloud.nothing_is_left();
 }
 
