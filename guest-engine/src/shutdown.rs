@@ -23,9 +23,11 @@ pub fn on_signal() -> io::Result<Told> {
     let teller = told.clone();
     tokio::spawn(async move {
         tokio::select! {
+            // First: whoever asks for everything may have a supervisor that says SIGTERM right after.
+            biased;
+            _ = everything.recv() => teller.with_containers.cancel(),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = everything.recv() => teller.with_containers.cancel(),
         }
         teller.stop.cancel();
     });

@@ -2,15 +2,15 @@
 //! taken away again.
 //!
 //! ```text
-//!   connect ─▶ probe ──────────────▶ upload ─▶ install: service written, started, answering ─▶ done
-//!                │ ours, up to date     │ (skipped when the binary is there)     │ not answering
-//!                ▼                                                               ▼
-//!               done                                          what was there before is put back
+//!   connect ─▶ probe ─────────────▶ install: binary sent, service written, started, answering ─▶ done
+//!                │ ours, up to date            (if not there)            │ not answering
+//!                ▼                                                       ▼
+//!               done                                  what was there before is put back
 //! ```
 //!
 //! Everything is in the places of `guest_contract::host`. An engine that is there already (dockerd,
-//! podman) is neither stopped nor configured; the host's own SSH server is the only way in. Three round
-//! trips besides the upload: probe, a place for the binary, install.
+//! podman) is neither stopped nor configured; the host's own SSH server is the only way in. Two round
+//! trips, one of which carries the binary.
 
 mod binary;
 mod facts;
@@ -19,15 +19,17 @@ mod service;
 pub use binary::{BinaryError, EngineBinary};
 pub use facts::{Facts, Init};
 
-use crate::ssh::{Connection, Connector, Output, SshError};
-use bytes::Bytes;
+use crate::ssh::{Connection, Connector, Output, SshError, whole};
 use facts::Unfit;
 use guest_contract::{host, seed::EngineSettings};
 use machine_drivers::{Access, Progress};
 use service::Installation;
-use std::{path::Path, time::Duration};
+use std::{iter, path::Path, time::Duration};
 use tokio::time::{Instant, sleep};
 
+/// Becomes root where it may, which costs as much as all of the probe; tells how, and as whom it came.
+const PROBE_COMMAND: &str = "sh -c 'u=$(id -un); [ \"$(id -u)\" -ne 0 ] || exec sh -s root \"$u\"; \
+     sudo -n sh -s sudo \"$u\" || doas -n sh -s doas \"$u\" || exec sh -s no \"$u\"'";
 const PROBE: &str = include_str!("provision/probe.sh");
 const INSTALL: &str = include_str!("provision/install.sh");
 const HALT: &str = include_str!("provision/halt.sh");
@@ -40,14 +42,10 @@ const REACH_LIMIT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_secs(1);
 /// A look at the host.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
-/// The binary, over a slow line.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(900);
-/// Starting a service twice: the new one, and the old one when that fails.
-const INSTALL_LIMIT: Duration = Duration::from_secs(240);
+/// The binary over a slow line; and starting a service twice: the new one, and the old one when that fails.
+const INSTALL_LIMIT: Duration = Duration::from_secs(1140);
 /// Stopping all containers.
 const HALT_LIMIT: Duration = Duration::from_secs(120);
-/// What one SSH packet holds.
-const CHUNK: usize = 32 * 1024;
 
 /// A host and what it shall be.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +74,6 @@ pub enum ProvisionError {
     /// There is no engine to upload.
     #[error(transparent)]
     Binary(#[from] BinaryError),
-    /// It cannot be packed.
-    #[error("Could not pack the engine")]
-    Pack(#[from] std::io::Error),
     /// It is another machine's.
     #[error("The host belongs to another machine (id {owner})")]
     Taken { owner: String },
@@ -114,13 +109,7 @@ pub async fn provision(
     for remark in facts.remarks() {
         progress.step(&remark);
     }
-    if facts.engine.as_deref() != Some(&installation.engine) {
-        upload(&connection, &facts, &installation, &binary, progress).await?;
-    }
-    progress.step(if facts.owner.is_some() { "Upgrading the engine" } else { "Starting the engine" });
-    let script = format!("{}{INSTALL}", installation.assignments());
-    let output = as_root(&connection, &facts, "Installing the engine", &script, INSTALL_LIMIT).await?;
-    installed(&output)?;
+    install(&connection, &facts, &installation, &binary, progress).await?;
     connection.close().await;
     Ok(())
 }
@@ -196,34 +185,41 @@ async fn connect(plan: &HostPlan<'_>, limit: Duration) -> Result<Connection, Ssh
 }
 
 async fn probe(connection: &Connection) -> Result<Facts, ProvisionError> {
-    let script = vec![Bytes::from_static(PROBE.as_bytes())];
-    let output = connection.run("Looking at the host", "sh -s", script, PROBE_LIMIT).await?;
+    let script = vec![whole(PROBE.as_bytes())];
+    let output = connection.run("Looking at the host", PROBE_COMMAND, script, PROBE_LIMIT).await?;
     Facts::parse(&output.stdout).ok_or_else(|| failed("Looking at the host", &output))
 }
 
-/// The binary has its name only once it is whole and is what we sent.
-async fn upload(
+/// The script goes first on standard input, and the binary, if the host has it not, behind it: what a shell has
+/// for a script may hold secrets and is nothing for a command line, and every command costs a round trip.
+async fn install(
     connection: &Connection,
     facts: &Facts,
     installation: &Installation,
     binary: &binary::Loaded,
     progress: &dyn Progress,
 ) -> Result<(), ProvisionError> {
-    let path = format!("{}/{}", installation.library, installation.engine);
-    let (unpack, content) =
-        if facts.has_tool("gzip") { ("gzip -dc", binary.packed()?) } else { ("cat", binary.plain.clone()) };
-    progress.step(&format!("Uploading the engine ({} MiB)", content.len() >> 20));
+    let upgrading = if facts.owner.is_some() { "Upgrading" } else { "Installing" };
+    let mib = binary.plain.len() >> 20;
+    let (unpack, content, size) = if facts.has_binary(&installation.engine) {
+        ("", None, String::new())
+    } else if facts.has_tool("gzip") {
+        ("gzip -dc", Some(binary.packed()), format!(" ({mib} MiB, packed on the way)"))
+    } else {
+        ("cat", Some(whole(&binary.plain)), format!(" ({mib} MiB)"))
+    };
+    progress.step(&format!("{upgrading} the engine{size}"));
+    let assignments = installation.assignments(unpack, binary.plain.len());
+    let script = format!("{assignments}{INSTALL}");
+    let length = script.len();
+    // Byte by byte, because no byte too many may be read.
     let command = format!(
-        "{}sh -c 'set -e; umask 022; mkdir -p {library}; {unpack} >{path}.part; \
-         echo \"{hash}  {path}.part\" | sha256sum -c >/dev/null; chmod 755 {path}.part; mv -f {path}.part {path}'",
-        facts.becoming(),
-        library = installation.library,
-        hash = binary.sha256,
+        "{}sh -c 'script=$(dd bs=1 count={length} 2>/dev/null) && eval \"$script\"'",
+        facts.becoming()
     );
-    let chunks = (0..content.len()).step_by(CHUNK);
-    let chunks = chunks.map(|at| content.slice(at..content.len().min(at + CHUNK))).collect();
-    let output = connection.run("Uploading the engine", &command, chunks, UPLOAD_LIMIT).await?;
-    if output.code == 0 { Ok(()) } else { Err(failed("Uploading the engine", &output)) }
+    let inputs = iter::once(whole(script.as_bytes())).chain(content).collect();
+    let output = connection.run("Installing the engine", &command, inputs, INSTALL_LIMIT).await?;
+    installed(&output)
 }
 
 async fn as_root(
@@ -234,8 +230,7 @@ async fn as_root(
     limit: Duration,
 ) -> Result<Output, SshError> {
     let command = format!("{}sh -s", facts.becoming());
-    let script = script.as_bytes().chunks(CHUNK).map(Bytes::copy_from_slice).collect();
-    connection.run(what, &command, script, limit).await
+    connection.run(what, &command, vec![whole(script.as_bytes())], limit).await
 }
 
 fn installed(output: &Output) -> Result<(), ProvisionError> {

@@ -1,19 +1,23 @@
 //! The engine's static binary, as it is uploaded.
 
+use crate::ssh::{self, CHUNK};
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzEncoder};
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
     fs,
-    io::{self, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
+use tokio::{sync::mpsc, task::spawn_blocking};
 
 /// File name of the engine.
 const FILE: &str = "machine-engine";
 /// Beside the executable, as it is installed or built.
 const PLACES: [&str; 3] = [".", "../lib/machine", "../x86_64-unknown-linux-gnu/release"];
+/// Packed chunks that wait for the line, at most.
+const AHEAD: usize = 32;
 /// `e_machine` of an ELF file, by `uname -m`.
 const ARCHITECTURES: [(&str, u16); 2] = [("x86_64", 62), ("aarch64", 183)];
 
@@ -75,11 +79,21 @@ impl EngineBinary {
 }
 
 impl Loaded {
-    /// By gzip, which every host can undo.
-    pub(super) fn packed(&self) -> io::Result<Bytes> {
-        let mut packer = GzEncoder::new(Vec::new(), Compression::new(6));
-        packer.write_all(&self.plain)?;
-        packer.finish().map(Bytes::from)
+    /// By gzip, which every host can undo: chunks, packed while others are on their way.
+    pub(super) fn packed(&self) -> ssh::Input {
+        let (sender, input) = mpsc::channel(AHEAD);
+        let mut packer = GzEncoder::new(io::Cursor::new(self.plain.clone()), Compression::new(6));
+        spawn_blocking(move || -> io::Result<()> {
+            loop {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                packer.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+                // Nobody reads any more: what became of the command says why.
+                if chunk.is_empty() || sender.blocking_send(chunk.into()).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        input
     }
 }
 
@@ -99,6 +113,21 @@ fn list(places: &[PathBuf]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn packed_in_chunks_that_make_one_whole() {
+        let plain: Vec<u8> =
+            (0..300_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let loaded = Loaded { sha256: sha256(&plain), plain: plain.clone().into() };
+        let (mut input, mut packed) = (loaded.packed(), Vec::new());
+        while let Some(chunk) = input.recv().await {
+            assert!(chunk.len() <= CHUNK);
+            packed.extend_from_slice(&chunk);
+        }
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == plain);
+    }
 
     #[test]
     fn found_beside_the_executable_or_where_it_is_named_and_made_for_the_host() {

@@ -33,6 +33,8 @@ pub struct Facts {
     /// File name of the engine that is installed.
     pub engine: Option<String>,
     settings: Option<String>,
+    /// File names of the engines that are there, whole, in `library`.
+    binaries: Vec<String>,
     active: bool,
 }
 
@@ -68,9 +70,6 @@ pub enum Unfit {
     /// Read-only everywhere.
     #[error("None of /usr/local/lib, /opt and /var/lib can be written")]
     ReadOnly,
-    /// A tool every host has.
-    #[error("There is no {tool} on the host")]
-    Tool { tool: &'static str },
 }
 
 impl Init {
@@ -130,6 +129,7 @@ impl Facts {
             owner: text("ours_machine"),
             engine: text("ours_engine"),
             settings: text("ours_settings"),
+            binaries: list("binary"),
             active: yes("active"),
         })
     }
@@ -153,9 +153,6 @@ impl Facts {
         if let Some(free) = self.free_kib.filter(|free| *free < LEAST_SPACE) {
             return Err(Unfit::Space { free_mib: free / 1024 });
         }
-        if !self.has_tool("sha256sum") {
-            return Err(Unfit::Tool { tool: "sha256sum" });
-        }
         let library = self.library.as_deref().filter(|folder| host::LIBRARIES.contains(folder));
         Ok(format!("{}/{}", library.ok_or(Unfit::ReadOnly)?, host::SERVICE))
     }
@@ -165,6 +162,10 @@ impl Facts {
         self.active
             && self.engine.as_deref() == Some(&installation.engine)
             && self.settings.as_deref() == Some(&installation.settings)
+    }
+
+    pub(super) fn has_binary(&self, name: &str) -> bool {
+        self.binaries.iter().any(|has| has == name)
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -222,10 +223,9 @@ impl Facts {
 mod tests {
     use super::*;
 
-    const DEBIAN: &str = "Welcome!\nbecome=sudo\nuser=admin\narch=x86_64\nkernel=6.1\nos_ID=debian\n\
-        os_PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\ninit=systemd\ninit_version=252\ncgroup=2\n\
-        overlay=yes\nlibrary=/usr/local/lib\nfree_kib=9000000\nmemory_kib=1000000\ntool=sha256sum\n\
-        tool=gzip\nengine=dockerd\nend=yes\n";
+    const DEBIAN: &str = "Welcome!\nbecome=sudo\nuser=admin\narch=x86_64\nos_ID=debian\n\
+        os_PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\ninit=systemd\ncgroup=2\n\
+        overlay=yes\nlibrary=/usr/local/lib\nbinary=engine-1\nfree_kib=9000000\ntool=gzip\nengine=dockerd\nend=yes\n";
 
     fn facts(change: &[(&str, &str)]) -> Facts {
         let mut text = DEBIAN.to_owned();
@@ -242,6 +242,7 @@ mod tests {
         assert_eq!((facts.os.as_str(), facts.becoming()), ("Debian GNU/Linux 12 (bookworm)", "sudo -n "));
         assert_eq!(facts.place().unwrap(), "/usr/local/lib/machine-engine");
         assert!(facts.has_dockerd() && facts.has_tool("gzip") && !facts.has_tool("nft"));
+        assert!(facts.has_binary("engine-1") && !facts.has_binary("engine-2"));
         assert_eq!(Facts::parse(&DEBIAN.replace("end=yes\n", "")), None);
         assert_eq!(Facts::parse("This account is not available"), None);
     }

@@ -19,13 +19,9 @@ if [ "$INIT" = systemd ]; then
     systemctl -q disable --now $name 2>/dev/null
     systemctl reset-failed $name 2>/dev/null
 else
-    pid=$(cat /run/machine-engine/pid 2>/dev/null)
+    # Its supervisor would start it again, were it not told right away to stop; it waits for the engine.
     rc-update -q del $name default 2>/dev/null
-    if [ -n "$pid" ]; then
-        kill -USR1 "$pid" 2>/dev/null
-        tries=0
-        while kill -0 "$pid" 2>/dev/null && [ $tries -lt 40 ]; do sleep 0.5; tries=$((tries + 1)); done
-    fi
+    kill -USR1 "$(cat /run/openrc/options/$name/child_pid)" 2>/dev/null
     rc-service -q $name stop 2>/dev/null
 fi
 [ "$REMOVE" = yes ] || { echo done=halted; exit 0; }

@@ -1,6 +1,7 @@
 # Installs or upgrades the engine, and goes back to what was there when the new one does not answer.
-# Runs as root. Before it stand the assignments of: INIT LIBRARY ENGINE GROUP_USER SERVICE_FILE
-# SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX. Prints "key=value" lines.
+# Runs as root. Before it stand the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH GROUP_USER SERVICE_FILE
+# SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX. With UNPACK, the binary is on standard input.
+# Prints "key=value" lines.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -18,16 +19,24 @@ fail() { printf 'error=%s\n' "$1"; log_tail; exit 1; }
 # Returns once the engine answers, or cannot.
 start_service() {
     if [ "$INIT" = systemd ]; then
-        systemctl daemon-reload && systemctl -q enable $name && systemctl restart $name
-        return
+        # Reading all units again is the dearest step by far. One that is new is read when it is first named.
+        systemctl -q --no-reload enable $name || return 1
+        [ -z "$had" ] || systemctl daemon-reload
+        systemctl restart $name
+        code=$?
+        if [ $code = 5 ]; then systemctl daemon-reload && systemctl restart $name; code=$?; fi
+        return $code
     fi
     rc-update -q add $name default || return 1
-    rc-service -q $name restart || return 1
+    # Only the socket tells that it answers, so that of the one before must be gone.
+    [ -z "$had" ] || rc-service -q $name stop
+    rm -f "$SOCKET"
+    rc-service -q $name start || return 1
     tries=0
     until [ -S "$SOCKET" ]; do
         tries=$((tries + 1))
-        [ $tries -le 60 ] || return 1
-        sleep 0.5
+        [ $tries -le 150 ] || return 1
+        sleep 0.2
     done
 }
 stop_service() {
@@ -40,8 +49,18 @@ write() { # FILE MODE TEXT: whole or not at all
     printf '%s' "$3" >"$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"
 }
 
+# It has its name only once it is whole: SSH saw to it that nothing was changed on the way.
+receive() {
+    part=$LIBRARY/$ENGINE.part
+    (umask 022; mkdir -p "$LIBRARY" && $UNPACK >"$part") && [ "$(wc -c <"$part")" -eq "$LENGTH" ] &&
+        chmod 755 "$part" && mv -f "$part" "$LIBRARY/$ENGINE" && return
+    rm -f "$part"
+    rmdir "$LIBRARY" 2>/dev/null
+    return 1
+}
+
+if [ -n "$UNPACK" ] && ! receive; then echo "error=The engine did not arrive whole in $LIBRARY"; exit 1; fi
 mkdir -p $SETTINGS "$DATA" || fail "Could not make $SETTINGS and $DATA"
-[ -x "$LIBRARY/$ENGINE" ] || fail "The engine that was uploaded is not in $LIBRARY"
 if [ "$SELINUX" = 1 ]; then chcon -t bin_t "$LIBRARY/$ENGINE" 2>/dev/null; fi
 
 if [ -n "$GROUP_USER" ]; then
@@ -50,7 +69,7 @@ if [ -n "$GROUP_USER" ]; then
     usermod -aG $name "$GROUP_USER" 2>/dev/null || addgroup "$GROUP_USER" $name ||
         fail "Could not put $GROUP_USER into the group $name"
 fi
-for module in overlay br_netfilter nf_tables; do modprobe -q $module 2>/dev/null; done
+modprobe -qa overlay br_netfilter nf_tables 2>/dev/null
 
 had=
 for file in "$SERVICE_FILE" $SETTINGS/environment; do
@@ -84,5 +103,4 @@ else
     rmdir $SETTINGS "$LIBRARY" "$DATA" "${DATA%/*}" 2>/dev/null
     [ "$INIT" != systemd ] || systemctl daemon-reload
 fi
-rm -f "$LIBRARY/$ENGINE.part"
 exit 1

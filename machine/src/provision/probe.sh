@@ -1,62 +1,65 @@
-# What kind of host is this? Looks only; one line "key=value" for every fact. POSIX sh, any shell's child.
+# What kind of host is this? One line "key=value" for every fact; nothing stays changed. POSIX sh, as root if that
+# may be. Arguments: how it became root ("no" if it did not), and the account that logged in. Forks are dear on a
+# host that is emulated or small: the shell does what it can itself.
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 say() { printf '%s=%s\n' "$1" "$2"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-become=no
-if [ "$(id -u)" = 0 ]; then become=root
-elif has sudo && sudo -n true 2>/dev/null; then become=sudo
-elif has doas && doas -n true 2>/dev/null; then become=doas
-fi
-as_root() {
-    case $become in
-    root) "$@" ;;
-    sudo) sudo -n "$@" ;;
-    doas) doas -n "$@" ;;
-    *) "$@" ;;
-    esac
-}
-say become "$become"
-say user "$(id -un)"
+say become "$1"
+say user "$2"
 say arch "$(uname -m)"
-say kernel "$(uname -r)"
 for file in /etc/os-release /usr/lib/os-release; do
     [ -r "$file" ] || continue
-    sed -n 's/^\(ID\|ID_LIKE\|VERSION_ID\|PRETTY_NAME\)=/os_\1=/p' "$file"
+    while IFS='=' read -r key value; do
+        case $key in ID | PRETTY_NAME) say "os_$key" "$value" ;; esac
+    done <"$file"
     break
 done
 
-if [ -d /run/systemd/system ]; then
-    say init systemd
-    say init_version "$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
-elif has rc-service; then say init openrc
-else say init "$(cat /proc/1/comm 2>/dev/null)"
+init=
+if [ -d /run/systemd/system ]; then init=systemd
+elif [ -d /run/openrc ] && has rc-service; then init=openrc
+else read -r init </proc/1/comm
 fi
+say init "$init"
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2
 elif [ -d /sys/fs/cgroup/memory ]; then say cgroup 1
+elif [ "$init" = openrc ] && [ -x /etc/init.d/cgroups ]; then say cgroup later
 else say cgroup 0
 fi
-if grep -qw overlay /proc/filesystems || as_root modprobe -n overlay 2>/dev/null; then say overlay yes
+if grep -qw overlay /proc/filesystems || modprobe -n overlay 2>/dev/null; then say overlay yes
 else say overlay no
 fi
 
+# Whether a folder can be written is found out by writing: some shells take root's word for it.
 for folder in /usr/local/lib /opt /var/lib; do
-    if as_root test -d "$folder" -a -w "$folder"; then say library "$folder"; break; fi
+    (: >"$folder/.machine-engine") 2>/dev/null || continue
+    rm -f "$folder/.machine-engine"
+    say library "$folder"
+    for file in "$folder"/machine-engine/engine-*; do
+        case $file in *.part) ;; *) [ ! -x "$file" ] || say binary "${file##*/}" ;; esac
+    done
+    break
 done
-say free_kib "$(df -Pk /var/lib 2>/dev/null | awk 'NR == 2 { print $4 }')"
-say memory_kib "$(awk '/^MemTotal:/ { print $2 }' /proc/meminfo)"
-if [ -r /sys/fs/selinux/enforce ]; then say selinux "$(cat /sys/fs/selinux/enforce)"; fi
-for tool in sha256sum gzip ip nft iptables; do has $tool && say tool $tool; done
-
-for engine in dockerd containerd podman; do has $engine && say engine $engine; done
-for firewall in firewalld ufw; do
-    if has systemctl && systemctl -q is-active $firewall 2>/dev/null; then say firewall $firewall; fi
+df -Pk /var/lib 2>/dev/null | while read -r _ _ _ free _; do
+    case $free in *[!0-9]*) ;; *) say free_kib "$free" ;; esac
 done
+if [ -r /sys/fs/selinux/enforce ]; then read -r enforce </sys/fs/selinux/enforce; say selinux "$enforce"; fi
+for tool in gzip ip nft iptables; do if has $tool; then say tool $tool; fi; done
+for engine in dockerd containerd podman; do if has $engine; then say engine $engine; fi; done
 
 # What we put here before, if anything.
-as_root cat /etc/machine-engine/installed 2>/dev/null
-if has systemctl && systemctl -q is-active machine-engine 2>/dev/null; then say active yes
-elif has rc-service && as_root rc-service machine-engine status >/dev/null 2>&1; then say active yes
+if [ -r /etc/machine-engine/installed ]; then cat /etc/machine-engine/installed; fi
+if [ "$init" = systemd ]; then
+    systemctl is-active machine-engine firewalld ufw 2>/dev/null | {
+        read -r ours; read -r firewalld; read -r ufw
+        [ "$ours" != active ] || say active yes
+        [ "$firewalld" != active ] || say firewall firewalld
+        [ "$ufw" != active ] || say firewall ufw
+    }
+elif [ "$init" = openrc ]; then
+    if rc-service machine-engine status >/dev/null 2>&1; then say active yes; fi
 fi
 say end yes
+exit 0

@@ -51,8 +51,8 @@ impl Installation {
         })
     }
 
-    /// What `install.sh` works on.
-    pub(super) fn assignments(&self) -> String {
+    /// What `install.sh` works on; `unpack` makes the binary of what follows the script, if anything does.
+    pub(super) fn assignments(&self, unpack: &str, length: usize) -> String {
         let installed = format!(
             "ours_machine={}\nours_engine={}\nours_settings={}\n",
             self.machine_id, self.engine, self.settings
@@ -61,6 +61,8 @@ impl Installation {
             ("INIT", self.init.name()),
             ("LIBRARY", &self.library),
             ("ENGINE", &self.engine),
+            ("UNPACK", unpack),
+            ("LENGTH", &length.to_string()),
             ("GROUP_USER", &self.group_user),
             ("SERVICE_FILE", self.init.service_file().unwrap_or_default()),
             ("SERVICE_TEXT", &self.service),
@@ -151,6 +153,8 @@ fn systemd(program: &str, arguments: &[String], dockerd: bool) -> String {
     )
 }
 
+/// supervise-daemon starts the engine again whenever it ends. The signal for "stop the containers as well" is
+/// therefore followed at once by the ordinary stop, which ends the supervisor, and that waits for the engine.
 fn openrc(program: &str, arguments: &[String]) -> String {
     let arguments: Vec<String> = arguments.iter().map(|argument| shell_quoted(argument)).collect();
     format!(
@@ -158,23 +162,25 @@ fn openrc(program: &str, arguments: &[String]) -> String {
          # Written by machine; changes are overwritten.\n\
          description=\"Container engine of machine\"\n\
          supervisor=supervise-daemon\n\
-         command={}\n\
-         command_args={}\n\
-         pidfile=/run/machine-engine/pid\n\
-         output_log=/var/log/machine-engine.log\n\
-         error_log=/var/log/machine-engine.log\n\
+         command={program}\n\
+         command_args={arguments}\n\
+         pidfile=/run/{service}/pid\n\
+         output_log=/var/log/{service}.log\n\
+         error_log=/var/log/{service}.log\n\
          respawn_delay=1\n\
+         respawn_max=5\n\
+         respawn_period=60\n\
+         retry=TERM/30/KILL/5\n\
          rc_ulimit=\"-n 1048576\"\n\
-         depend() {{\n    need localmount\n    use net cgroups\n    after firewall docker\n}}\n\
-         start_pre() {{\n    set -a\n    . {}/environment\n    set +a\n    mkdir -p /run/machine-engine\n}}\n\
+         depend() {{\n    want cgroups\n    use net\n    after localmount cgroups firewall docker\n}}\n\
+         start_pre() {{\n    set -a\n    . {settings}/environment\n    set +a\n    checkpath -d -m 0755 /run/{service}\n}}\n\
          stop_pre() {{\n    case $RC_RUNLEVEL in shutdown | reboot) ;; *) return 0 ;; esac\n    \
-         pid=$(cat /run/machine-engine/pid) && kill -USR1 \"$pid\" || return 0\n    \
-         tries=0\n    while kill -0 \"$pid\" 2>/dev/null && [ $tries -lt 60 ]; do\n        \
-         sleep 0.5; tries=$((tries + 1))\n    done\n}}\n",
-        shell_quoted(program),
+         kill -USR1 \"$(service_get_value child_pid)\"\n    return 0\n}}\n",
+        program = shell_quoted(program),
         // Read by a shell once more.
-        shell_quoted(&format!("serve {}", arguments.join(" "))),
-        host::SETTINGS,
+        arguments = shell_quoted(&format!("serve {}", arguments.join(" "))),
+        service = host::SERVICE,
+        settings = host::SETTINGS,
     )
 }
 

@@ -4,10 +4,12 @@ use super::{Connection, SshError};
 use bytes::Bytes;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 /// SSH's number for standard error among the extended data types.
 const STDERR: u32 = 1;
+/// What one SSH packet holds.
+pub const CHUNK: usize = 32 * 1024;
 /// More output than this is not kept.
 const MOST_OUTPUT: usize = 256 * 1024;
 
@@ -22,31 +24,48 @@ pub struct Output {
     pub stderr: String,
 }
 
+/// What a command reads: chunks, from whoever makes them meanwhile, until their sender is dropped.
+pub type Input = mpsc::Receiver<Bytes>;
+
+/// Input that is all there.
+pub fn whole(text: &[u8]) -> Input {
+    let chunks: Vec<Bytes> = text.chunks(CHUNK).map(Bytes::copy_from_slice).collect();
+    let (sender, input) = mpsc::channel(chunks.len().max(1));
+    for chunk in chunks {
+        // There is room for all of them, and the receiver is here.
+        _ = sender.try_send(chunk);
+    }
+    input
+}
+
 impl Connection {
-    /// Runs `command` by the account's shell, feeds it `input`, and waits for its end, at most `limit`.
+    /// Runs `command` by the account's shell, feeds it `inputs`, one after the other, and waits for its end, at
+    /// most `limit`.
     pub async fn run(
         &self,
         what: &'static str,
         command: &str,
-        input: Vec<Bytes>,
+        inputs: Vec<Input>,
         limit: Duration,
     ) -> Result<Output, SshError> {
         let exchange = async {
             let (mut reader, writer) = self.open_session().await?.split();
             writer.exec(true, command).await?;
             // Both at once: a command that fails early must not leave us writing for ever.
-            let (output, ()) = tokio::join!(receive(&mut reader), send(&writer, input));
+            let (output, ()) = tokio::join!(receive(&mut reader), send(&writer, inputs));
             output
         };
         timeout(limit, exchange).await.map_err(|_| SshError::Timeout { what, limit })?
     }
 }
 
-async fn send(writer: &ChannelWriteHalf<Msg>, input: Vec<Bytes>) {
-    for chunk in input {
-        if writer.data_bytes(chunk).await.is_err() {
-            // The command has ended; its exit code says why.
-            return;
+async fn send(writer: &ChannelWriteHalf<Msg>, inputs: Vec<Input>) {
+    for mut input in inputs {
+        while let Some(chunk) = input.recv().await {
+            if writer.data_bytes(chunk).await.is_err() {
+                // The command has ended; its exit code says why.
+                return;
+            }
         }
     }
     _ = writer.eof().await;

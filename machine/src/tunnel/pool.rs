@@ -18,6 +18,8 @@ const HANDSHAKES: usize = 6;
 const OLD: Duration = Duration::from_secs(3600);
 /// How often the idle ones are looked at.
 const SWEEP: Duration = Duration::from_secs(10);
+/// Pause before a handshake that nobody waits for, at most.
+const LONGEST_BREATH: Duration = Duration::from_secs(2);
 /// Retries of one client's connection end after this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,8 @@ struct State {
     /// Oldest first.
     idle: Vec<Connection>,
     failing_since: Option<Instant>,
+    /// How long the last handshake took.
+    handshake: Duration,
 }
 
 impl Pool {
@@ -95,6 +99,9 @@ impl Pool {
                 _ = timeout(SWEEP, self.wanted.notified()).await;
                 continue;
             }
+            // Clients that have come meanwhile need such a server's time more.
+            let breath = self.state().handshake * 2;
+            sleep(breath.min(LONGEST_BREATH)).await;
             match self.connect().await {
                 Ok(connection) => {
                     self.give_back(connection);
@@ -126,10 +133,11 @@ impl Pool {
     async fn connect(&self) -> Result<Connection, SshError> {
         // Never closed, so the permit is always granted.
         let _permit = self.handshakes.acquire().await;
+        let started = Instant::now();
         let result = self.connector.connect().await;
         let mut state = self.state();
         match &result {
-            Ok(_) => state.failing_since = None,
+            Ok(_) => (state.failing_since, state.handshake) = (None, started.elapsed()),
             Err(_) => _ = state.failing_since.get_or_insert_with(Instant::now),
         }
         drop(state);
