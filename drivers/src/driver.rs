@@ -89,6 +89,12 @@ pub trait Driver: Debug + Send + Sync {
         Err(DriverError::InvalidSpec(format!("The {} driver cannot change sizes", self.name())))
     }
 
+    /// Takes the credentials that `options` hold, instead of those that were given to `create`, for the account
+    /// that the instance is in; only once they have shown the instance. Asking twice is harmless.
+    async fn reauthorize(&self, _instance: &Instance, _options: &DriverOptions) -> Result<(), DriverError> {
+        Err(DriverError::InvalidSpec(format!("The {} driver keeps no credentials", self.name())))
+    }
+
     /// The instance to remember from now on: what the driver knows of it may have changed with its last start
     /// or stop. Called after these.
     async fn refreshed(&self, instance: &Instance) -> Result<Instance, DriverError> {

@@ -373,6 +373,9 @@ pub struct Set {
     /// Start the machine with this computer (true or false)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub autostart: Option<bool>,
+    /// Take the token or keys of the machine's cloud account anew, from the environment variables of its driver
+    #[arg(long)]
+    pub credentials: bool,
 }
 
 /// `regenerate-certs`

@@ -127,6 +127,17 @@ fn a_vm_that_dies_ends_the_wait_and_is_removed_or_kept() -> Result<()> {
     assert!(error.contains("The machine was kept") && error.contains("machine rm ci-1"), "{error}");
     assert_eq!(cloud.account.world(|account| (account.droplets.len(), account.keys.len())), (1, 1));
     assert_eq!(cloud.host.machine(&["status", "ci-1"])?.ok()?, "Stopped");
+
+    // A token expires, a machine does not.
+    cloud.account.world(|account| account.token = "the-next".to_owned());
+    let error = cloud.host.machine(&["start", "ci-1"])?.fails(1)?;
+    assert!(error.contains("machine set --credentials"), "{error}");
+    let renew = |token: &str| {
+        let mut set = cloud.host.machine_command(&["set", "--credentials", "ci-1"])?;
+        run(set.env("DIGITALOCEAN_ACCESS_TOKEN", token))
+    };
+    renew("nonsense")?.fails(1)?;
+    renew("the-next")?.ok()?;
     cloud.host.machine(&["rm", "-y", "ci-1"])?.ok()?;
     cloud.nothing_is_left()
 }

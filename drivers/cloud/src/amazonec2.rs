@@ -243,6 +243,10 @@ impl Provider for Ec2 {
         Account::of(settings, &Surroundings::real())
     }
 
+    fn renewed(account: &Account, given: Account) -> Account {
+        Account { given: given.given, profile: given.profile, ..account.clone() }
+    }
+
     fn connect(account: &Account) -> Result<Self, CloudError> {
         Self::of(account)
     }

@@ -33,6 +33,11 @@ impl Account {
         })
     }
 
+    /// The same place with another's token.
+    pub(crate) fn with_token_of(&self, other: Self) -> Self {
+        Self { endpoint: self.endpoint.clone(), token: other.token }
+    }
+
     /// The API; `refusal` reads the provider's way of saying no.
     pub(crate) fn api(&self, refusal: fn(u16, &Value) -> Refusal) -> Result<Api, CloudError> {
         Api::new(&self.endpoint, Bearer { token: self.token.clone(), refusal })

@@ -92,6 +92,10 @@ impl Provider for DigitalOcean {
         Account::of(settings, "digitalocean-endpoint", "digitalocean-access-token")
     }
 
+    fn renewed(account: &Account, given: Account) -> Account {
+        account.with_token_of(given)
+    }
+
     fn connect(account: &Account) -> Result<Self, CloudError> {
         Ok(Self { api: account.api(wire::refusal)? })
     }

@@ -88,6 +88,10 @@ impl Provider for Linode {
         Account::of(settings, "linode-endpoint", "linode-token")
     }
 
+    fn renewed(account: &Account, given: Account) -> Account {
+        account.with_token_of(given)
+    }
+
     fn connect(account: &Account) -> Result<Self, CloudError> {
         Ok(Self { api: account.api(wire::refusal)? })
     }

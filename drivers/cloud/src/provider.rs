@@ -22,6 +22,9 @@ pub(crate) trait Provider: Debug + Sized + Send + Sync + 'static {
     /// Reads the account from the options.
     fn account(settings: &Settings<'_>) -> Result<Self::Account, DriverError>;
 
+    /// The credentials of `given` for the place that `account` is in.
+    fn renewed(account: &Self::Account, given: Self::Account) -> Self::Account;
+
     /// No call is made.
     fn connect(account: &Self::Account) -> Result<Self, CloudError>;
 

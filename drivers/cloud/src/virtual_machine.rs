@@ -56,9 +56,7 @@ impl<P: Provider> VirtualMachines<P> {
     /// The account and the journal of an instance; [`DriverError::NotFound`] when all of it is gone.
     fn open(&self, instance: &Instance) -> Result<(P, Journal<P::Account>), DriverError> {
         let not_found = || DriverError::NotFound { id: instance.id.clone() };
-        let folder =
-            instance.data.get("directory").and_then(|folder| folder.as_str()).ok_or_else(not_found)?;
-        let journal = Journal::load(Path::new(folder))?.ok_or_else(not_found)?;
+        let journal = Journal::load(folder(instance)?)?.ok_or_else(not_found)?;
         Ok((connect(&journal.account)?, journal))
     }
 
@@ -367,10 +365,7 @@ impl<P: Provider> Driver for VirtualMachines<P> {
         let whose = (journal.machine_id.as_str(), journal.owner.as_str());
         let is_new = journal.is_new(self.blindness());
         self.remove_all(&provider, whose, journal.vm.as_deref(), is_new).await?;
-        if let Some(folder) = instance.data.get("directory").and_then(|folder| folder.as_str()) {
-            Journal::<P::Account>::remove(Path::new(folder))?;
-        }
-        Ok(())
+        Journal::<P::Account>::remove(folder(instance)?)
     }
 
     async fn state(&self, instance: &Instance) -> Result<InstanceState, DriverError> {
@@ -404,6 +399,23 @@ impl<P: Provider> Driver for VirtualMachines<P> {
     async fn console_tail(&self, instance: &Instance, _lines: usize) -> Result<Vec<String>, DriverError> {
         let (provider, journal) = self.open(instance)?;
         self.vm(&provider, instance, &journal).await.map(|_| Vec::new())
+    }
+
+    async fn reauthorize(&self, instance: &Instance, options: &DriverOptions) -> Result<(), DriverError> {
+        let (_, journal) = self.open(instance)?;
+        let account = P::renewed(&journal.account, P::account(&self.settings(options))?);
+        let provider: P = connect(&account)?;
+        // In another account the same number may be somebody else's VM, and this one would seem to be gone.
+        let vm = provider.get(&instance.id).await.map_err(failed::<P>)?;
+        if vm.is_none_or(|vm| vm.machine_id != journal.machine_id) {
+            return Err(DriverError::InvalidSpec(format!(
+                "These credentials are of an account at {} in which there is no such VM ({}); nothing was changed",
+                P::TITLE,
+                instance.id
+            )));
+        }
+        self.states.forget();
+        Journal { account, ..journal }.save(folder(instance)?)
     }
 
     async fn leftovers(
@@ -452,6 +464,12 @@ fn connect<P: Provider>(account: &P::Account) -> Result<P, DriverError> {
 
 fn failed<P: Provider>(error: CloudError) -> DriverError {
     error.into_driver_error(P::TITLE)
+}
+
+/// The machine's folder.
+fn folder(instance: &Instance) -> Result<&Path, DriverError> {
+    let folder = instance.data.get("directory").and_then(|folder| folder.as_str());
+    folder.map(Path::new).ok_or_else(|| DriverError::NotFound { id: instance.id.clone() })
 }
 
 fn instance(directory: &Path, id: &str) -> Instance {

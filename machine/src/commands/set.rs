@@ -13,9 +13,14 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Set) -> Result<(), Co
     let name = context.name(arguments.name.as_deref())?;
     let sizes = NewSizes { cpus: arguments.cpus, memory_mib: arguments.memory, disk_gib: arguments.disk };
     let folders = folders(context, arguments)?;
-    if sizes == NewSizes::default() && arguments.autostart.is_none() && folders.is_none() {
-        let message = "Say what to set: --cpus, --memory, --disk, --mount, --no-mount or --autostart";
+    let is_nothing = sizes == NewSizes::default() && arguments.autostart.is_none() && folders.is_none();
+    if is_nothing && !arguments.credentials {
+        let message =
+            "Say what to set: --cpus, --memory, --disk, --mount, --no-mount, --autostart or --credentials";
         return Err(CommandError::new(ErrorKind::Usage, message));
+    }
+    if arguments.credentials {
+        context.lifecycle().reauthorize(&name, context.environment).await?;
     }
     if sizes != NewSizes::default() {
         context.lifecycle().resize(&name, &sizes).await?;

@@ -1,9 +1,9 @@
-//! `set`: other sizes and other folders for a machine that is there.
+//! `set`: other sizes, other folders and other credentials for a machine that is there.
 
 use super::{CommandError, ErrorKind, Lifecycle, Whole};
-use crate::{folder_choice, machine::MachineName};
+use crate::{config::Environment, folder_choice, machine::MachineName};
 use guest_contract::folders::SharedFolder;
-use machine_drivers::{InstanceState, NewSizes};
+use machine_drivers::{DriverOptions, InstanceState, NewSizes, OptionKind, OptionValue};
 
 impl Lifecycle<'_> {
     /// Changes a machine's sizes from its next start on, and says so when it is running.
@@ -38,6 +38,27 @@ impl Lifecycle<'_> {
         }
         self.store.save(&whole.record)?;
         self.tell_when(&whole).await
+    }
+
+    /// Reaches the machine's account by what the environment holds now: a token expires, a machine does not. From
+    /// the environment only, because a command line is no place for secrets.
+    pub async fn reauthorize(
+        &self,
+        name: &MachineName,
+        environment: &Environment,
+    ) -> Result<(), CommandError> {
+        let lock = self.lock(name).await?;
+        let whole = self.whole_locked(name, &lock)?;
+        let texts = whole.driver.options().iter().filter_map(|spec| match spec.kind {
+            OptionKind::Text(_) | OptionKind::Secret => {
+                let text = environment.get(spec.env?)?;
+                Some((spec.name.to_owned(), OptionValue::Text(text.to_owned())))
+            }
+            _ => None,
+        });
+        let options: DriverOptions = texts.collect();
+        let failed = |error: CommandError| error.within(format!("Could not change machine \"{name}\""));
+        whole.driver.reauthorize(&whole.instance, &options).await.map_err(|e| failed(e.into()))
     }
 
     async fn tell_when(&self, whole: &Whole) -> Result<(), CommandError> {

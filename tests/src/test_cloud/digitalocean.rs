@@ -18,6 +18,8 @@ pub static SPECIFICATION: LazyLock<Specification> =
 #[derive(Debug)]
 pub struct Account {
     next: u64,
+    /// The token that it accepts.
+    pub token: String,
     pub droplets: Fleet,
     pub keys: BTreeMap<u64, Value>,
     pub firewalls: BTreeMap<u64, Value>,
@@ -29,6 +31,7 @@ impl Account {
     pub fn on(hypervisor: Box<dyn Hypervisor>) -> Self {
         Self {
             next: 0,
+            token: TOKEN.to_owned(),
             droplets: Fleet::on(hypervisor),
             keys: BTreeMap::new(),
             firewalls: BTreeMap::new(),
@@ -100,7 +103,7 @@ impl World for Account {
     }
 
     fn answer(&mut self, asked: &Asked) -> Answer {
-        if asked.headers.get("authorization").is_none_or(|value| *value != format!("Bearer {TOKEN}")) {
+        if asked.headers.get("authorization").is_none_or(|value| *value != format!("Bearer {}", self.token)) {
             return self.error(401, "unauthorized");
         }
         let parts: Vec<&str> = asked.path.trim_matches('/').split('/').skip(1).collect();

@@ -97,7 +97,9 @@ impl CloudError {
             Self::Slow { what, limit } => DriverError::Timeout { what, limit },
             Self::Refused(refusal) if refusal.status == 401 => DriverError::Prerequisite {
                 what: format!("{provider} does not accept the credentials: {}", refusal.message),
-                hint: "They may have expired or been revoked; give new ones".to_owned(),
+                hint: "They may have expired or been revoked; \"machine set --credentials NAME\" gives a machine new \
+                       ones, from the environment"
+                    .to_owned(),
             },
             Self::Refused(refusal) if refusal.status == 403 => DriverError::Prerequisite {
                 what: format!("{provider} does not allow that: {}", refusal.message),

@@ -20,14 +20,14 @@ pub(super) struct Journal<A> {
     pub(super) owner: String,
     /// Drawn once for every VM, for providers that make one only once by it.
     pub(super) nonce: String,
-    /// Endpoint and credentials. Whoever must replace an expired token writes the new one here.
+    /// Endpoint and credentials.
     pub(super) account: A,
     pub(super) reach: Reach,
     /// The VM's id, as soon as the provider gave one.
     pub(super) vm: Option<String>,
     /// Milliseconds since 1970 at which it did.
     #[serde(default)]
-    made_at: u64,
+    pub(super) made_at: u64,
 }
 
 impl<A: Serialize + DeserializeOwned> Journal<A> {

@@ -117,6 +117,33 @@ async fn an_action_that_fails_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_new_token_is_taken_if_it_shows_the_droplet() {
+    let cloud = Cloud::new();
+    let instance = cloud.driver.create(&cloud.spec, &Silent).await.unwrap();
+    cloud.fake.world(|account| account.token = "the-next".to_owned());
+    let renew = |token: &str| {
+        // The endpoint stays that of the machine, whatever the environment says meanwhile.
+        let url = cloud.fake.url("/elsewhere");
+        let given = [("digitalocean-endpoint", url.as_str()), ("digitalocean-access-token", token)];
+        let options = spec(cloud.folder.path(), &given).options;
+        let (driver, instance) = (&cloud.driver, &instance);
+        async move { driver.reauthorize(instance, &options).await }
+    };
+    assert!(matches!(renew("nonsense").await, Err(DriverError::Prerequisite { .. })));
+    // Another account's token is as good as any, and sees no such droplet.
+    cloud.fake.fail_next("GET", "/v2/droplets/", Fault::Refuse(404, "not_found"));
+    let error = renew("the-next").await.unwrap_err();
+    assert!(
+        matches!(&error, DriverError::InvalidSpec(text) if text.contains("nothing was changed")),
+        "{error:?}"
+    );
+    assert!(cloud.driver.state(&instance).await.is_err());
+    renew("the-next").await.unwrap();
+    cloud.driver.state(&instance).await.unwrap();
+    cloud.driver.remove(&instance).await.unwrap();
+}
+
+#[tokio::test]
 async fn keys_and_images_of_the_users_own_are_taken() {
     let cloud = Cloud::new();
     let key = json!({ "id": 61, "name": "mine", "public_key": "ssh-rsa M", "fingerprint": "aa:bb" });
