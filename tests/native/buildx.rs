@@ -343,6 +343,36 @@ fn copies_keep_what_kind_a_name_is() -> Result<()> {
 }
 
 #[test]
+fn the_classic_builder_finds_steps_in_images_from_elsewhere() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = |last: &str| format!("FROM busybox\nENV A=1\nCOPY f /f\nRUN echo made > /made\n{last}\n");
+    let context = Context::new(&[("Dockerfile", &text("CMD [\"one\"]")), ("f", "file")])?;
+    let folder = context.path("").to_string_lossy().into_owned();
+    let build = |args: &[&str]| -> Result<String> {
+        let mut all = vec!["build"];
+        all.extend(args);
+        all.push(&folder);
+        run(builds.command(&all)?.env("DOCKER_BUILDKIT", "0"))?.ok()
+    };
+    let id = |name: &str| builds.docker(&["inspect", "-f", "{{.Id}}", name])?.ok();
+    build(&["-t", "one"])?;
+    let (first, archive) = (id("one")?, context.path("../one.tar").to_string_lossy().into_owned());
+    builds.docker(&["save", "-o", &archive, "one"])?.ok()?;
+    builds.docker(&["rmi", "one"])?.ok()?;
+    builds.docker(&["load", "-i", &archive])?.ok()?;
+    fs::remove_file(&archive)?;
+    let found = |built: &str| built.matches("Using cache").count();
+    // None of its steps is here; one that is not here cannot help.
+    assert_eq!(found(&build(&["--cache-from", "nosuch", "-t", "none"])?), 0);
+    assert_eq!(found(&build(&["--cache-from", "nosuch", "--cache-from", "one", "-t", "two"])?), 4);
+    assert_eq!(id("two")?, first);
+    fs::write(context.path("Dockerfile"), text("CMD [\"other\"]"))?;
+    assert_eq!(found(&build(&["--cache-from", "one", "-t", "three"])?), 3);
+    assert_eq!(builds.docker(&["run", "--rm", "three", "cat", "/made"])?.ok()?, "made");
+    Ok(())
+}
+
+#[test]
 fn the_classic_builder_takes_names_as_dockerd_does() -> Result<()> {
     let builds = Builds::start()?;
     let text = "FROM busybox AS x\nARG A=own\nRUN echo $A\nFROM busybox AS x\nRUN true\n";

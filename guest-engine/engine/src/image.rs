@@ -10,6 +10,7 @@ pub mod config;
 pub mod reference;
 
 mod assemble;
+mod cache_sources;
 pub(crate) mod derive;
 mod fetch;
 mod gzip;
@@ -30,6 +31,7 @@ mod sweep;
 mod tag;
 
 pub use assemble::Assembled;
+pub(crate) use cache_sources::{CacheSources, Wanted};
 pub use derive::Derived;
 pub use history::HistoryItem;
 pub use list::{ImageFilters, ImageSummary};

@@ -98,7 +98,6 @@ async fn build(
     let credentials = headers.get("x-registry-config").and_then(|value| value.to_str().ok());
     request.credentials = credentials.map(Credentials::all_from_header).unwrap_or_default();
     let quiet = query.flag("q");
-    let ignored = !query.text("cachefrom").is_empty() && !matches!(query.text("cachefrom"), "[]" | "null");
     let context = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
     let (sender, mut lines) = mpsc::channel(AHEAD);
     let builder = state.engine.builder.clone();
@@ -114,10 +113,6 @@ async fn build(
         let id = finished(&mut task).await.map_err(|failure| ApiError::from(failure.error))?;
         return Ok(json_lines(stream::iter([json!({ "stream": format!("{id}\n") })])));
     }
-    let warning = ignored.then(|| {
-        let text = " ---> [Warning] --cache-from is not used: only steps built on this engine are\n";
-        json!({ "stream": text })
-    });
     let rest = stream::unfold((lines, Some(task)), |(mut lines, task)| async move {
         let mut task = task?;
         match lines.recv().await {
@@ -128,7 +123,7 @@ async fn build(
             }
         }
     });
-    let begin = stream::iter(warning.into_iter().chain(first.map(line)));
+    let begin = stream::iter(first.map(line));
     Ok(json_lines(begin.chain(rest.filter_map(|line| async move { line }))))
 }
 
@@ -190,6 +185,7 @@ fn request(query: &Query) -> Result<BuildRequest> {
         arguments: decoded::<BTreeMap<String, Option<String>>>(query, "buildargs")?.unwrap_or_default(),
         labels: decoded::<BTreeMap<String, String>>(query, "labels")?.unwrap_or_default(),
         no_cache: query.flag("nocache"),
+        cache_from: decoded::<Vec<String>>(query, "cachefrom")?.unwrap_or_default(),
         pull: query.flag("pull"),
         remove: force_remove || query.text("rm").is_empty() || query.flag("rm"),
         force_remove,
@@ -249,9 +245,10 @@ mod tests {
         let request = |text: &str| request(&Query::from(text));
         let built = request(
             "t=a&t=b%3A1&rm=1&buildargs=%7B%22A%22%3A%221%22%2C%22B%22%3Anull%7D&memory=64&networkmode=none&\
-             ulimits=null&cachefrom=%5B%5D&labels=%7B%7D",
+             ulimits=null&cachefrom=%5B%22c%22%5D&labels=%7B%7D",
         )
         .unwrap();
+        assert_eq!(built.cache_from, ["c"]);
         assert_eq!(built.tags, ["a", "b:1"]);
         assert_eq!(built.arguments["A"].as_deref(), Some("1"));
         assert_eq!(built.arguments["B"], None);

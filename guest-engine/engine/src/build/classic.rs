@@ -19,7 +19,7 @@ use crate::{
     container::{CreateRequest, WaitCondition},
     error::{EngineError, Result},
     id::{random_id, short},
-    image::{Derived, Reference},
+    image::{CacheSources, Derived, Reference, Wanted},
     ports::{AttachRequest, StreamKind},
     registry::Credentials,
 };
@@ -46,6 +46,8 @@ struct Classic {
     number: AtomicUsize,
     total: usize,
     containers: Mutex<Containers>,
+    /// Where steps are looked for instead of everywhere.
+    sources: Option<tokio::sync::Mutex<CacheSources>>,
 }
 
 /// Passes on what a pull says.
@@ -133,6 +135,10 @@ impl Builder {
             output,
             cancel,
             containers: Mutex::default(),
+            sources: match request.cache_from.as_slice() {
+                [] => None,
+                names => Some(tokio::sync::Mutex::new(self.images.cache_sources(names).await)),
+            },
         };
         for instruction in &plan.meta {
             front.say(front.announcement(&instruction.text)).await?;
@@ -338,10 +344,16 @@ impl Front for Classic {
             return Ok(false);
         }
         let images = &build.builder.images;
-        let Some(id) = images.find_step(state.image.as_deref(), &key.noted, &state.architecture).await?
-        else {
-            return Ok(false);
+        let parent = state.image.as_deref();
+        let found = match &self.sources {
+            None => images.find_step(parent, &key.noted, &state.architecture).await?,
+            Some(sources) => {
+                let (noted, config) = (&key.noted, &state.config);
+                let wanted = Wanted { parent, noted, config, architecture: &state.architecture };
+                images.find_in(&mut *sources.lock().await, &wanted).await?
+            }
         };
+        let Some(id) = found else { return Ok(false) };
         state.layers = images.get(&id).await?.layers;
         state.image = Some(id);
         Ok(true)

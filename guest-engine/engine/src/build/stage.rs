@@ -50,6 +50,8 @@ pub struct BuildRequest {
     pub arguments: BTreeMap<String, Option<String>>,
     pub labels: BTreeMap<String, String>,
     pub no_cache: bool,
+    /// Images whose steps stand in for those of this build, and no others.
+    pub cache_from: Vec<String>,
     /// Stages that do not use the cache, when not all are.
     pub no_cache_stages: Vec<String>,
     /// What registries are to be shown, by their names in the client's configuration.

@@ -36,7 +36,7 @@ pub struct RootFs {
 }
 
 /// One build step.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct HistoryEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
