@@ -9,25 +9,21 @@
 //!       └──────────────────────────── a reader thread per lane ◀─────────────────────┘
 //! ```
 //!
+//! On a host that is somebody's, folders are mounted where only root gets, with links to there (`places.rs`).
+//!
 //! Without a keeper requests wait for a while and then fail, so that nothing hangs for ever; what has been asked
 //! when a keeper goes is asked again of the next one, where doing it twice is harmless.
 
 mod lanes;
 mod mount;
+mod places;
 mod requests;
 
-use crate::ready;
+use crate::{ready, socket_access};
 use guest_contract::folders::SharedFolder;
 use lanes::Share;
-use std::{
-    fs::{self, Permissions},
-    io,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use places::Places;
+use std::{fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 /// Its threads do little and are many.
 const STACK: usize = 128 << 10;
@@ -46,6 +42,15 @@ pub struct Options {
     /// Unix socket for the keeper, which has the files
     #[arg(long, value_name = "PATH", default_value = guest_contract::paths::FOLDERS_SOCKET)]
     pub socket: PathBuf,
+    /// Group that may use the socket besides root
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Mount everything in this folder, root's alone, and put links to it at the paths
+    #[arg(long, value_name = "PATH", requires = "made")]
+    pub places: Option<PathBuf>,
+    /// File that gets the name of every link and folder that is made for that
+    #[arg(long, value_name = "PATH")]
+    pub made: Option<PathBuf>,
     /// Descriptor that gets one byte once everything is mounted
     #[arg(long, value_name = "N")]
     pub ready_fd: Option<i32>,
@@ -56,6 +61,8 @@ pub struct Options {
 pub enum FoldersError {
     #[error("Could not listen on {path}")]
     Listen { path: PathBuf, source: io::Error },
+    #[error("Group {name:?} does not exist")]
+    Group { name: String },
     #[error("Could not report readiness")]
     Ready(#[source] io::Error),
 }
@@ -63,16 +70,24 @@ pub enum FoldersError {
 /// Mounts every folder and welcomes keepers for ever. A folder that cannot be mounted is left out, and the keeper is
 /// told why. What an earlier process has mounted went with it and is mounted anew.
 pub fn run(options: &Options) -> Result<(), FoldersError> {
+    let no_group = |name: &String| FoldersError::Group { name: name.clone() };
+    let find = |name: &String| socket_access::find_group(name).ok_or_else(|| no_group(name));
+    let group = options.group.as_ref().map(find).transpose()?;
+    let places = options.places.as_deref().zip(options.made.as_deref());
+    let places = places.map(|(folder, made)| Places::new(folder, made));
     let writable = options.folders.iter().map(|path| (path, false));
     let all = writable.chain(options.read_only.iter().map(|path| (path, true)));
     let shares: Vec<Arc<Share>> = all
-        .map(|(path, read_only)| Arc::new(Share::begin(&SharedFolder { path: path.clone(), read_only })))
+        .enumerate()
+        .map(|(number, (path, read_only))| {
+            let folder = SharedFolder { path: path.clone(), read_only };
+            Arc::new(Share::begin(&folder, places.as_ref().map(|places| places.number(number))))
+        })
         .collect();
     let listen = |source| FoldersError::Listen { path: options.socket.clone(), source };
     // Of an earlier process; bind says if it stays.
     drop(fs::remove_file(&options.socket));
-    let listener = UnixListener::bind(&options.socket).map_err(listen)?;
-    fs::set_permissions(&options.socket, Permissions::from_mode(0o600)).map_err(listen)?;
+    let listener = socket_access::bind(&options.socket, group).map_err(listen)?;
     if let Some(fd) = options.ready_fd {
         ready::tell(fd).map_err(FoldersError::Ready)?;
     }

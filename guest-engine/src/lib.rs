@@ -12,4 +12,5 @@ pub mod keeper_link;
 pub mod ready;
 pub mod serve;
 pub mod shutdown;
+mod socket_access;
 pub mod sshd;

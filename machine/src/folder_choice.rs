@@ -1,5 +1,6 @@
 //! Which folders of this computer a machine sees: what `--mount` says, or by default the user's home folder, at
-//! the same path as here. So what `docker run -v $PWD:/src` names is there.
+//! the same path as here. So what `docker run -v $PWD:/src` names is there. A host that others own, or may get into,
+//! is shown nothing unless asked to.
 
 use crate::{
     config::Environment,
@@ -7,7 +8,7 @@ use crate::{
     error::{CommandError, ErrorKind},
 };
 use guest_contract::folders::SharedFolder;
-use machine_drivers::Driver;
+use machine_drivers::{Access, Driver, EngineHome};
 use std::path::{Component, Path, PathBuf};
 
 /// What the machine itself lives on: its own must not be hidden by this computer's.
@@ -50,26 +51,27 @@ pub(crate) fn choose(
 ) -> Result<Vec<SharedFolder>, CommandError> {
     let capabilities = driver.capabilities();
     if said.mounts.is_empty() {
+        // A VM of ours, on this computer.
         let wanted = !said.none && capabilities.local && capabilities.seed_channel;
         return Ok(if wanted { home(environment).into_iter().collect() } else { Vec::new() });
     }
     if said.none {
         return Err(CommandError::new(ErrorKind::Usage, "--mount and --no-mount contradict each other"));
     }
-    check_driver(driver)?;
     parse_all(said.mounts, environment)
 }
 
-/// Whether the driver's machines can be shown folders.
-pub(crate) fn check_driver(driver: &dyn Driver) -> Result<(), CommandError> {
-    if driver.capabilities().seed_channel {
-        return Ok(());
+/// Whether a machine can be shown folders: something of ours must mount them there.
+pub(crate) fn check_access(access: &Access) -> Result<(), CommandError> {
+    match access.engine {
+        EngineHome::Host => Ok(()),
+        EngineHome::Guest if access.seed_socket.is_some() => Ok(()),
+        EngineHome::Guest | EngineHome::Existing(_) => {
+            let message = "Folders of this computer cannot be shown to a machine whose engine is not ours";
+            Err(CommandError::new(ErrorKind::Failed, message)
+                .hinted("Leave out --mount, and put files there with \"machine cp\""))
+        }
     }
-    let message = format!(
-        "Folders of this computer are shown to local machines only: those of the {} driver have a system of their own",
-        driver.name()
-    );
-    Err(CommandError::new(ErrorKind::Usage, message))
 }
 
 /// What the options name, checked.
@@ -86,7 +88,8 @@ pub(crate) fn parse_all(
             _ => (mount.as_str(), false),
         };
         let path = clean(&environment.working_folder.join(path));
-        let Some(text) = path.to_str().map(str::to_owned) else {
+        let text = path.to_str().filter(|text| !text.contains(char::is_control));
+        let Some(text) = text.map(str::to_owned) else {
             return wrong(format!("{} has characters that are no text", path.display()));
         };
         if let Some(why) = unsuitable(&path) {

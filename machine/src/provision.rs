@@ -14,6 +14,7 @@
 
 mod binary;
 mod facts;
+mod folders;
 mod service;
 
 pub use binary::{BinaryError, EngineBinary};
@@ -21,7 +22,7 @@ pub use facts::{Facts, Init};
 
 use crate::ssh::{Connection, Connector, Output, SshError, whole};
 use facts::Unfit;
-use guest_contract::{host, seed::EngineSettings};
+use guest_contract::{folders::SharedFolder, host, seed::EngineSettings};
 use machine_drivers::{Access, Progress};
 use service::Installation;
 use std::{iter, path::Path, time::Duration};
@@ -33,6 +34,7 @@ const PROBE_COMMAND: &str = "sh -c 'u=$(id -un); [ \"$(id -u)\" -ne 0 ] || exec 
 const PROBE: &str = include_str!("provision/probe.sh");
 const INSTALL: &str = include_str!("provision/install.sh");
 const HALT: &str = include_str!("provision/halt.sh");
+const FOLDERS: &str = include_str!("provision/folders.sh");
 
 /// Until a host that is booting must let us in.
 const CONNECT_LIMIT: Duration = Duration::from_secs(600);
@@ -60,6 +62,8 @@ pub struct HostPlan<'a> {
     pub driver: &'a str,
     /// Settings of the engine.
     pub engine: &'a EngineSettings,
+    /// Folders of this computer that its containers see.
+    pub folders: &'a [SharedFolder],
 }
 
 /// A host could not be made an engine's.
@@ -83,54 +87,56 @@ pub enum ProvisionError {
 }
 
 /// Sees to it that the engine of this release answers on the host. Cheap when it does already: one round
-/// trip.
+/// trip. Whether it did not.
 pub async fn provision(
     plan: &HostPlan<'_>,
     binary: &EngineBinary,
     progress: &dyn Progress,
-) -> Result<(), ProvisionError> {
+) -> Result<bool, ProvisionError> {
     progress.step("Waiting for SSH to be available");
     pin(plan, progress).await?;
     let connection = connect(plan, CONNECT_LIMIT).await?;
-    let facts = probe(&connection).await?;
+    let facts = probe(&connection, plan.folders).await?;
     if let Some(owner) = facts.owner.as_deref().filter(|owner| *owner != plan.machine_id) {
         return Err(ProvisionError::Taken { owner: owner.to_owned() });
     }
     let binary = match binary.load(&facts.arch) {
         // This computer has no engine to give, but the host has one.
-        Err(BinaryError::Nowhere { .. }) if facts.owner.is_some() && facts.is_active() => return Ok(()),
+        Err(BinaryError::Nowhere { .. }) if facts.owner.is_some() && facts.is_active() => return Ok(false),
         loaded => loaded?,
     };
     let installation = Installation::new(plan, &facts, &binary)?;
     if facts.is_current(&installation) {
         connection.close().await;
-        return Ok(());
+        return Ok(false);
     }
     for remark in facts.remarks() {
         progress.step(&remark);
     }
     install(&connection, &facts, &installation, &binary, progress).await?;
     connection.close().await;
-    Ok(())
+    Ok(true)
 }
 
 /// Ends the engine and its containers; with `remove`, takes away everything that was put there. A host
 /// that belongs to another machine meanwhile is left alone.
 pub async fn halt(plan: &HostPlan<'_>, remove: bool) -> Result<(), ProvisionError> {
     let connection = connect(plan, REACH_LIMIT).await?;
-    let facts = probe(&connection).await?;
+    let facts = probe(&connection, &[]).await?;
     let Some(service) = facts.init.as_ref().and_then(Init::service_file) else {
         // Nothing of ours can be there.
         return Ok(());
     };
-    let assignments = service::assign(&[
-        ("INIT", facts.init.as_ref().map_or("", Init::name)),
+    let init = facts.init.as_ref();
+    let assignments = [
+        ("INIT", init.map_or("", Init::name)),
         ("REMOVE", if remove { "yes" } else { "no" }),
         ("MACHINE_ID", plan.machine_id),
         ("SERVICE_FILE", service),
         ("BRIDGE", host::BRIDGE),
-    ]);
-    let script = format!("{assignments}{HALT}");
+    ];
+    let assignments = service::assign(&[&assignments[..], &folders::assignments(init)].concat());
+    let script = format!("{assignments}{FOLDERS}{HALT}");
     let what = if remove { "Removing the engine" } else { "Stopping the engine" };
     let output = as_root(&connection, &facts, what, &script, HALT_LIMIT).await?;
     connection.close().await;
@@ -184,9 +190,12 @@ async fn connect(plan: &HostPlan<'_>, limit: Duration) -> Result<Connection, Ssh
     }
 }
 
-async fn probe(connection: &Connection) -> Result<Facts, ProvisionError> {
-    let script = vec![whole(PROBE.as_bytes())];
-    let output = connection.run("Looking at the host", PROBE_COMMAND, script, PROBE_LIMIT).await?;
+async fn probe(connection: &Connection, folders: &[SharedFolder]) -> Result<Facts, ProvisionError> {
+    let lines = folders::lines(folders);
+    let about = [("FOLDERS", &*lines), ("PLACES", host::FOLDERS_PLACES), ("MADE", host::FOLDERS_MADE)];
+    let script = format!("{}{PROBE}", service::assign(&about));
+    let input = vec![whole(script.as_bytes())];
+    let output = connection.run("Looking at the host", PROBE_COMMAND, input, PROBE_LIMIT).await?;
     Facts::parse(&output.stdout).ok_or_else(|| failed("Looking at the host", &output))
 }
 
@@ -210,7 +219,7 @@ async fn install(
     };
     progress.step(&format!("{upgrading} the engine{size}"));
     let assignments = installation.assignments(unpack, binary.plain.len());
-    let script = format!("{assignments}{INSTALL}");
+    let script = format!("{assignments}{FOLDERS}{INSTALL}");
     let length = script.len();
     // Byte by byte, because no byte too many may be read.
     let command = format!(

@@ -1,10 +1,17 @@
 //! `generic` on a real Debian host without dockerd: from `create` over an upgrade, and one that fails, to a
-//! host on which nothing of ours is left.
+//! host on which nothing of ours is left; with a folder of this computer in a container all the time.
 
-use anyhow::Result;
-use std::{fs, os::unix::fs::PermissionsExt};
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, getuid},
+};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 use tempfile::TempDir;
-use tests::{Host, artifacts, test_cloud::LoneVm};
+use tests::{Host, artifacts, run::pid_of, test_cloud::LoneVm};
 
 #[test]
 fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
@@ -12,12 +19,35 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     let host = Host::in_network(vm.network()?)?;
     vm.await_ssh()?;
     let before = traces(&vm)?;
+    // The host has no such folder.
+    let shared = tempfile::Builder::new().prefix("shared").tempdir_in("/var/tmp")?;
+    let source = shared.path().join("my src");
+    fs::create_dir(&source)?;
+    fs::write(source.join("here"), "from here")?;
+    let source_text = source.display().to_string();
 
-    host.machine(&[&["create", "-d", "generic"], &vm.options()[..], &["box"]].concat())?.ok()?;
+    let create = [&["create", "-d", "generic", "--mount", &source_text], &vm.options()[..], &["box"]];
+    host.machine(&create.concat())?.ok()?;
     host.docker("box", &["load", "-q", "-i", &artifacts::busybox()?.to_string_lossy()])?.ok()?;
-    host.docker("box", &["run", "-d", "--name", "svc", "busybox", "sleep", "100000"])?.ok()?;
+    let bind = format!("{source_text}:/src");
+    host.docker("box", &["run", "-d", "--name", "svc", "-v", &bind, "busybox", "sleep", "100000"])?.ok()?;
+    let seen = |file: &str| host.docker("box", &["exec", "svc", "cat", &format!("/src/{file}")])?.ok();
+    assert_eq!(seen("here")?, "from here");
+    // Whoever it is in the container; on the host root alone.
+    let write = ["exec", "-u", "1234", "svc", "sh", "-c", "echo from there > /src/there"];
+    host.docker("box", &write)?.ok()?;
+    assert_eq!(fs::read_to_string(source.join("there"))?, "from there\n");
+    assert_eq!(fs::metadata(source.join("there"))?.uid(), getuid().as_raw(), "it is mine");
+    let peek = vm.ssh(&format!("cat '{source_text}/here' 2>&1; sudo cat '{source_text}/here'"))?;
+    assert!(peek.contains("Permission denied") && peek.ends_with("from here"), "{peek}");
     let started = || host.docker("box", &["inspect", "-f", "{{.State.StartedAt}}", "svc"])?.ok();
     let first = started()?;
+
+    // The next keeper goes on with it.
+    let keeper = pid_of(&[&host.store().display().to_string(), " keeper box"])?.context("no keeper runs")?;
+    kill(Pid::from_raw(keeper), Signal::SIGKILL)?;
+    fs::write(source.join("here"), "from here, anew")?;
+    assert_eq!(seen("here")?, "from here, anew");
 
     let folder = TempDir::new()?;
     let upgrade = |name: &str, engine: &[u8]| {
@@ -33,7 +63,17 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     // Another release, as far as anybody can tell.
     upgrade("next", &[fs::read(artifacts::engine()?)?, b"next".to_vec()].concat())?.ok()?;
     assert_eq!(started()?, first, "the container outlives an upgrade");
-    assert_eq!(host.docker("box", &["exec", "svc", "echo", "here"])?.ok()?, "here");
+    fs::write(source.join("later"), "after the upgrade")?;
+    assert_eq!(seen("later")?, "after the upgrade");
+
+    // What the host has is not covered, and nothing has changed by the attempt.
+    host.machine(&["set", "box", "--mount", "/var/tmp"])?.ok()?;
+    let error = host.machine(&["provision", "box"])?.fails(1)?;
+    assert!(
+        error.contains("/var/tmp cannot be shown on the host, which has something of its own"),
+        "{error}"
+    );
+    assert_eq!(vm.ssh(&format!("sudo cat '{source_text}/here'"))?, "from here, anew");
 
     host.machine(&["rm", "-y", "box"])?.ok()?;
     assert_eq!(traces(&vm)?, before, "the host is as it was");
@@ -46,7 +86,7 @@ fn traces(vm: &LoneVm) -> Result<String> {
         "sudo find /etc /usr/local /opt /srv /var/lib -xdev -maxdepth 3 \
              -not -path '/var/lib/systemd/*' -not -path '/var/lib/sudo/*' -not -name '*-' | sort; \
          systemctl list-unit-files --no-legend | awk '$1 !~ /^cloud-init/ { print $1, $2 }'; \
-         ip -o link | awk '{ print $2 }'; cut -d: -f1,4 /etc/group; ls /run; ps -e -o comm= | grep engine; \
-         grep -c machine-engine /proc/mounts; true",
+         ip -o link | awk '{ print $2 }'; cut -d: -f1,4 /etc/group; ls /run; ls -A /var/tmp; \
+         ps -e -o comm= | grep engine; grep -c -e machine-engine -e fuse.machine /proc/mounts; true",
     )
 }

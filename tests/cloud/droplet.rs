@@ -1,7 +1,7 @@
 //! A droplet from `create` to `gc`, with a real Debian VM behind the provider's API.
 
 use anyhow::{Context, Result};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fs, sync::Arc};
 use tests::{
     Host, Network, artifacts,
     run::eventually,
@@ -24,7 +24,11 @@ fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
     let url = cloud.url("");
     let account = ["--digitalocean-access-token", TOKEN, "--digitalocean-endpoint", &url];
 
-    let create = [&["create", "-d", "digitalocean"], &account[..], &["ci-1"]].concat();
+    let shared = tempfile::Builder::new().prefix("shared").tempdir_in("/var/tmp")?;
+    let folder = shared.path().display().to_string();
+
+    let create = ["create", "-d", "digitalocean", "--mount", &format!("{folder}:ro")];
+    let create = [&create, &account[..], &["ci-1"]].concat();
     host.machine(&create)?.ok()?;
     // The question itself is one.
     let trips = host.machine(&["ssh", "ci-1", COMMANDS_OVER_SSH])?.ok()?.parse::<usize>()? - 1;
@@ -33,7 +37,9 @@ fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
     let busybox = artifacts::busybox()?;
     host.docker("ci-1", &["load", "-q", "-i", &busybox.to_string_lossy()])?.ok()?;
     assert_eq!(host.docker("ci-1", &["run", "--rm", "busybox", "echo", "hello"])?.ok()?, "hello");
-    let service = ["run", "-d", "--name", "svc", "--restart", "always", "busybox", "sleep", "100000"];
+    let bind = format!("{folder}:/src");
+    let service =
+        ["run", "-d", "--name", "svc", "--restart", "always", "-v", &bind, "busybox", "sleep", "100000"];
     host.docker("ci-1", &service)?.ok()?;
 
     let first = boot(&host)?;
@@ -44,6 +50,11 @@ fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
     eventually("it is back", || network.speaks(&address))?;
     eventually("and its engine, too", || Ok(boot(&host).is_ok_and(|now| now != first)))?;
     let second = boot(&host)?;
+    // The folder, too: for the container that came back with the host.
+    fs::write(shared.path().join("file"), "from here")?;
+    let cat = "cat /src/file; echo x > /src/file";
+    let said = host.docker("ci-1", &["exec", "svc", "sh", "-c", cat])?;
+    assert!(said.stdout == "from here" && said.stderr.contains("Read-only"), "{said:?}");
 
     host.machine(&["stop", "ci-1"])?.ok()?;
     assert_eq!(host.machine(&["status", "ci-1"])?.ok()?, "Stopped");

@@ -8,8 +8,18 @@
 //! A mount outlives its connections. Requests that a lost connection leaves unanswered are sent again where
 //! doing them twice is harmless, so a keeper must know the node numbers that an earlier one has given for the
 //! same [`Welcome::mount`].
+//!
+//! A broken link looks like a keeper that takes its time. So each lane of a keeper's has a [`PULSE`], and one that
+//! misses it for [`SILENCE`] is gone.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// An "error" of an answer to nothing, by which a keeper shows every [`PULSE_EVERY`] that it is there.
+pub const PULSE: i32 = 1000;
+pub const PULSE_EVERY: Duration = Duration::from_secs(5);
+/// A keeper that has shown a pulse and nothing for this long since is gone.
+pub const SILENCE: Duration = Duration::from_secs(20);
 
 /// Longest line of an introduction.
 pub const LONGEST_LINE: usize = 16 << 10;

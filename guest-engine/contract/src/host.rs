@@ -13,5 +13,13 @@ pub const RUN_ROOT: &str = "/run/machine-engine/state";
 pub const SETTINGS: &str = "/etc/machine-engine";
 /// The engine's default bridge: dockerd may be there too, and has `docker0`.
 pub const BRIDGE: &str = "machine0";
+/// Name of the service that carries the user's folders ([`crate::folders`]). It goes on while engines come and go.
+pub const FOLDERS_SERVICE: &str = "machine-engine-folders";
+/// Where the keeper brings the folders' files.
+pub const FOLDERS_SOCKET: &str = "/run/machine-engine/folders.sock";
+/// Where the folders are mounted: root's alone. Links to these places stand at the folders' own paths.
+pub const FOLDERS_PLACES: &str = "/run/machine-engine/folders";
+/// Those links and the folders that they needed, one a line: all of ours that is outside of our own places.
+pub const FOLDERS_MADE: &str = "/var/lib/machine-engine/folders";
 /// Folders for the binary, best first: some systems keep `/usr` read-only.
 pub const LIBRARIES: [&str; 3] = ["/usr/local/lib", "/opt", "/var/lib"];

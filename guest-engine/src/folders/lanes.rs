@@ -2,11 +2,12 @@
 
 use super::{
     mount::{agree, draw_id, mount_folder, read_ahead},
+    places::Place,
     requests::{Failed, Requests, slot},
     spawn,
 };
 use guest_contract::{
-    folders::{Hello, LONGEST_LINE, Lane, SharedFolder, Welcome},
+    folders::{Hello, LONGEST_LINE, Lane, PULSE, SILENCE, SharedFolder, Welcome},
     fuse::{
         ANSWER_HEADER, INVALIDATE_INODE, LONGEST_MESSAGE, REQUEST_HEADER, answer_header, opcode,
         parse_answer_header, request_header,
@@ -18,6 +19,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -71,9 +73,15 @@ struct Connection {
 }
 
 impl Share {
-    /// Mounts it and starts to take the kernel's messages.
-    pub(super) fn begin(folder: &SharedFolder) -> Self {
-        let mounted = draw_id().and_then(|id| Ok((id, mount_folder(folder)?)));
+    /// Mounts it, at its path or at a place with a link to it there, and starts to take the kernel's messages.
+    pub(super) fn begin(folder: &SharedFolder, place: Option<Place<'_>>) -> Self {
+        let path = Path::new(&folder.path);
+        let at = place.as_ref().map_or_else(|| path.to_owned(), Place::path);
+        let mount = |id| Ok((id, mount_folder(&at, folder.read_only)?));
+        let mounted = match &place {
+            Some(place) => place.linked(path, || draw_id().and_then(mount)),
+            None => draw_id().and_then(mount),
+        };
         let state = mounted.map_err(|error| {
             tracing::error!(%error, path = folder.path, "Could not mount a folder of the user's");
             format!("Could not mount {} in the machine: {error}", folder.path)
@@ -83,8 +91,8 @@ impl Share {
             let state = Mutex::new(State { requests, session: None });
             let (bulk, impatient) = (Condvar::new(), Condvar::new());
             let mounted = Arc::new(Mounted { id, device, state, bulk, impatient });
-            let (reader, clock, path) = (mounted.clone(), mounted.clone(), folder.path.clone());
-            spawn("fuse", move || reader.take_messages(&path));
+            let (reader, clock) = (mounted.clone(), mounted.clone());
+            spawn("fuse", move || reader.take_messages(&at));
             spawn("patience", move || clock.watch());
             mounted
         });
@@ -117,14 +125,17 @@ fn try_welcome(shares: &[Arc<Share>], stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(Some(STUCK))?;
     mounted.join(&hello, stream)?;
-    let outcome = mounted.take_answers(&mut reader);
-    mounted.leave(hello.session);
+    let outcome = mounted.take_answers(&mut reader, || stream.set_read_timeout(Some(SILENCE)));
+    let is_silent = outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+    let now = Instant::now();
+    // Whoever waits does so since the keeper was last heard of.
+    mounted.leave(hello.session, now.checked_sub(SILENCE).filter(|_| is_silent).unwrap_or(now));
     outcome
 }
 
 impl Mounted {
     /// Reads the kernel's messages until the folder is unmounted.
-    fn take_messages(&self, path: &str) {
+    fn take_messages(&self, path: &Path) {
         let mut buffer = vec![0; LONGEST_MESSAGE];
         loop {
             let length = match (&self.device).read(&mut buffer) {
@@ -135,7 +146,7 @@ impl Mounted {
                     Some(Errno::ENOENT | Errno::EINTR | Errno::EAGAIN) => continue,
                     Some(Errno::ENODEV) => return,
                     _ => {
-                        tracing::error!(%error, path, "A folder of the user's is lost");
+                        tracing::error!(%error, path = %path.display(), "A folder of the user's is lost");
                         return;
                     }
                 },
@@ -146,7 +157,7 @@ impl Mounted {
                 opcode::INIT => {
                     self.tell_kernel(&agree(message));
                     if let Err(error) = read_ahead(path) {
-                        tracing::debug!(%error, path, "The kernel reads ahead less than it could");
+                        tracing::debug!(%error, path = %path.display(), "The kernel reads ahead less than it could");
                     }
                 }
                 opcode::DESTROY => {
@@ -189,7 +200,7 @@ impl Mounted {
             let mut state = self.state();
             let mut failed = Vec::new();
             if state.session.as_ref().is_none_or(|session| session.number != number) {
-                failed = state.end_session();
+                failed = state.end_session(Instant::now());
                 state.session = Some(Session { number, lanes: [None, None] });
             }
             if let Some(session) = &mut state.session {
@@ -210,12 +221,12 @@ impl Mounted {
         Ok(())
     }
 
-    /// One connection of the session has ended, so the session has.
-    fn leave(&self, number: u64) {
+    /// One connection of the session has ended, so the session has, and had so at that time.
+    fn leave(&self, number: u64, ended: Instant) {
         let failed = {
             let mut state = self.state();
             match &state.session {
-                Some(session) if session.number == number => state.end_session(),
+                Some(session) if session.number == number => state.end_session(ended),
                 _ => return,
             }
         };
@@ -255,12 +266,16 @@ impl Mounted {
             let sent = writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(&message);
             if let Err(error) = sent {
                 tracing::debug!(%error, "A keeper does not listen any more");
-                self.leave(number);
+                self.leave(number, Instant::now());
             }
         }
     }
 
-    fn take_answers(&self, reader: &mut impl Read) -> io::Result<()> {
+    fn take_answers(
+        &self,
+        reader: &mut impl Read,
+        expect_pulse: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut answer = Vec::new();
         loop {
             let mut header = [0; ANSWER_HEADER];
@@ -274,8 +289,11 @@ impl Mounted {
             answer.resize(length, 0);
             reader.read_exact(&mut answer[ANSWER_HEADER..])?;
             if unique == 0 {
-                if error == INVALIDATE_INODE {
-                    self.tell_kernel(&answer);
+                match error {
+                    INVALIDATE_INODE => self.tell_kernel(&answer),
+                    // Not before: a keeper of an earlier release has none.
+                    PULSE => expect_pulse()?,
+                    _ => {}
                 }
             } else if self.state().requests.answered(unique) {
                 if (-LAST_ERROR..=0).contains(&error) {
@@ -333,13 +351,13 @@ impl Session {
 }
 
 impl State {
-    fn end_session(&mut self) -> Vec<Failed> {
+    fn end_session(&mut self, ended: Instant) -> Vec<Failed> {
         let Some(session) = self.session.take() else { return Vec::new() };
         for connection in session.lanes.into_iter().flatten() {
             // Gone already, most likely.
             drop(connection.socket.shutdown(Shutdown::Both));
         }
-        self.requests.down(Instant::now())
+        self.requests.down(ended)
     }
 }
 
@@ -363,7 +381,7 @@ mod tests {
             impatient: Condvar::new(),
         });
         let reader = mounted.clone();
-        spawn("fuse", move || reader.take_messages("/nowhere"));
+        spawn("fuse", move || reader.take_messages(Path::new("/nowhere")));
         (Arc::new(Share { path: "/shared".to_owned(), state: Ok(mounted) }), kernel)
     }
 
@@ -430,6 +448,7 @@ mod tests {
 
         // Notes of its own, but only of the kind that we know; then no answer to nothing.
         quick.write_all(&answer_header(ANSWER_HEADER, 4, 0)).unwrap();
+        quick.write_all(&answer_header(ANSWER_HEADER, PULSE, 0)).unwrap();
         quick.write_all(&answer_header(ANSWER_HEADER, 0, 99)).unwrap();
         quick.write_all(&answer_header(ANSWER_HEADER, INVALIDATE_INODE, 0)).unwrap();
         assert_eq!(told(&kernel), (INVALIDATE_INODE, 0));

@@ -2,10 +2,7 @@
 //!
 //! Nobody asks the keeper for that agreement: a mount is there before its keeper and after it.
 
-use guest_contract::{
-    folders::SharedFolder,
-    fuse::{ANSWER_HEADER, MOST_DATA, REQUEST_HEADER, answer_header},
-};
+use guest_contract::fuse::{ANSWER_HEADER, MOST_DATA, REQUEST_HEADER, answer_header};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -55,9 +52,8 @@ const WANTED: u32 = flag::ASYNC_READ
     | flag::CACHE_SYMLINKS
     | flag::KILL_PRIVILEGES;
 
-/// Mounts the folder; the kernel's messages come out of the file.
-pub(super) fn mount_folder(folder: &SharedFolder) -> io::Result<File> {
-    let path = Path::new(&folder.path);
+/// Mounts a folder; the kernel's messages come out of the file.
+pub(super) fn mount_folder(path: &Path, read_only: bool) -> io::Result<File> {
     clear(path)?;
     fs::create_dir_all(path)?;
     let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
@@ -67,7 +63,7 @@ pub(super) fn mount_folder(folder: &SharedFolder) -> io::Result<File> {
         device.as_raw_fd()
     );
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-    if folder.read_only {
+    if read_only {
         flags |= MsFlags::MS_RDONLY;
     }
     mount(Some("machine"), path, Some("fuse.machine"), flags, Some(options.as_str()))?;
@@ -108,13 +104,13 @@ pub(super) fn agree(message: &[u8]) -> Vec<u8> {
 }
 
 /// Lets the kernel read ahead as far as was agreed: it begins with less.
-pub(super) fn read_ahead(path: &str) -> io::Result<()> {
+pub(super) fn read_ahead(path: &Path) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     // id, parent, device, root, where. The last one is on top.
     let found = mounts.lines().rev().find_map(|line| {
         let mut words = line.split(' ');
         let device = words.nth(2)?;
-        (words.nth(1)? == escaped(path)).then(|| device.to_owned())
+        (words.nth(1)? == escaped(path.to_str()?)).then(|| device.to_owned())
     });
     let device = found.ok_or(io::ErrorKind::NotFound)?;
     let setting = format!("/sys/class/bdi/{device}/read_ahead_kb");

@@ -1,16 +1,8 @@
 //! The API's socket: private from its first moment, and never taken from an engine that answers.
 
 use super::ServeError;
-use nix::{
-    sys::stat::{Mode, umask},
-    unistd::{Gid, Group, chown},
-};
-use std::{
-    fs, io,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::Path,
-    time::Duration,
-};
+use crate::socket_access as access;
+use std::{fs, io, os::unix::fs::FileTypeExt, path::Path, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
 /// A listener that does not accept within this time is busy, not gone.
@@ -19,7 +11,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Binds `path`, mode 0600, or 0660 for `group`. A socket that nobody listens on any more is replaced.
 pub(super) async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
     let fail = |source| ServeError::Listen { path: path.to_owned(), source };
-    let gid = group.map(find_group).transpose()?;
+    let group = group.map(|name| access::find_group(name).ok_or_else(|| no_group(name))).transpose()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(fail)?;
     }
@@ -32,16 +24,13 @@ pub(super) async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListene
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(fail(error)),
     }
-    // Nobody else may connect even for a moment. No other thread makes files yet.
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    umask(before);
-    let listener = bound.map_err(fail)?;
-    if let Some(gid) = gid {
-        chown(path, None, Some(gid)).map_err(|errno| fail(errno.into()))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(fail)?;
-    }
-    Ok(listener)
+    let listener = access::bind(path, group).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    UnixListener::from_std(listener).map_err(fail)
+}
+
+fn no_group(name: &str) -> ServeError {
+    ServeError::Group { name: name.to_owned() }
 }
 
 async fn answers(path: &Path) -> bool {
@@ -51,17 +40,10 @@ async fn answers(path: &Path) -> bool {
     }
 }
 
-fn find_group(name: &str) -> Result<Gid, ServeError> {
-    if let Ok(number) = name.parse() {
-        return Ok(Gid::from_raw(number));
-    }
-    let found = Group::from_name(name).ok().flatten();
-    found.map(|group| group.gid).ok_or_else(|| ServeError::Group { name: name.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
     async fn private_replaced_when_stale_and_kept_when_alive() {

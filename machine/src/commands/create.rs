@@ -46,7 +46,12 @@ pub(super) async fn run(
         memory_mib = memory_mib.or(asked.memory_mib);
         disk_gib = disk_gib.or(asked.disk_gib);
     }
-    let mounts = virtualbox::mounts(&arguments.virtualbox, environment, arguments.mount.clone());
+    // What the environment tells VirtualBox is no wish about a host elsewhere.
+    let mounts = if driver.capabilities().local {
+        virtualbox::mounts(&arguments.virtualbox, environment, arguments.mount.clone())
+    } else {
+        arguments.mount.clone()
+    };
     let none = arguments.no_mount || arguments.virtualbox.virtualbox_no_share;
     let folders = folder_choice::choose(Said { mounts: &mounts, none }, &*driver, environment)?;
     let options = own_options(context, &*driver, options)?;

@@ -4,7 +4,10 @@
 //! the guest's kernel asks at once, and a guest that asks without bound loses its lane.
 
 use super::FolderServer;
-use guest_contract::fuse::{LONGEST_MESSAGE, REQUEST_HEADER};
+use guest_contract::{
+    folders::{PULSE, PULSE_EVERY},
+    fuse::{ANSWER_HEADER, LONGEST_MESSAGE, REQUEST_HEADER, answer_header},
+};
 use nix::{
     sched::{CloneFlags, unshare},
     sys::stat::{Mode, umask},
@@ -21,6 +24,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     sync::mpsc,
+    time::{MissedTickBehavior, interval},
 };
 
 /// Requests of one lane that wait for a thread or for their answer's way out, in bytes.
@@ -107,11 +111,18 @@ pub async fn serve(
         }
     };
     let tell = async {
-        while let Some(answer) = answered.recv().await {
-            writer.write_all(&answer).await?;
+        let mut pulse = interval(PULSE_EVERY);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                answer = answered.recv() => match answer {
+                    Some(answer) => writer.write_all(&answer).await?,
+                    None => return Ok(()),
+                },
+                _ = pulse.tick() => writer.write_all(&answer_header(ANSWER_HEADER, PULSE, 0)).await?,
+            }
             writer.flush().await?;
         }
-        Ok(())
     };
     tokio::select! {
         ended = hear => ended,

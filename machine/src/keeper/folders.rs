@@ -9,8 +9,9 @@ use crate::{
 use futures_util::future::join_all;
 use guest_contract::{
     folders::{Hello, LONGEST_LINE, Lane, SharedFolder, Welcome},
-    paths,
+    host, paths,
 };
+use machine_drivers::EngineHome;
 use nix::sys::resource::{Resource, getrlimit};
 use std::{
     error::Error,
@@ -37,9 +38,13 @@ const PART: u64 = 8;
 
 /// Serves all folders. Ends only by being dropped.
 pub(super) async fn keep(tunnel: &Tunnel, plan: &KeeperPlan) {
-    if plan.folders.is_empty() {
-        return std::future::pending().await;
-    }
+    let socket = match &plan.access.engine {
+        _ if plan.folders.is_empty() => return std::future::pending().await,
+        EngineHome::Guest => paths::FOLDERS_SOCKET,
+        EngineHome::Host => host::FOLDERS_SOCKET,
+        // There is nothing of ours that could mount them; a machine of that kind is refused folders.
+        EngineHome::Existing(_) => return std::future::pending().await,
+    };
     let workers = match Workers::start(THREADS) {
         Ok(workers) => workers,
         Err(error) => {
@@ -48,7 +53,8 @@ pub(super) async fn keep(tunnel: &Tunnel, plan: &KeeperPlan) {
         }
     };
     join_all(plan.folders.iter().enumerate().map(|(number, folder)| {
-        Folder { number, folder, directory: &plan.directory, workers: &workers, served: None }.keep(tunnel)
+        Folder { number, folder, socket, directory: &plan.directory, workers: &workers, served: None }
+            .keep(tunnel)
     }))
     .await;
 }
@@ -56,6 +62,8 @@ pub(super) async fn keep(tunnel: &Tunnel, plan: &KeeperPlan) {
 struct Folder<'a> {
     number: usize,
     folder: &'a SharedFolder,
+    /// Where the machine takes folders.
+    socket: &'static str,
     directory: &'a Path,
     workers: &'a Workers,
     /// The mount that was served last, and who did.
@@ -86,7 +94,7 @@ impl Folder<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let session = now.as_nanos() as u64;
         let open = async |lane| -> Result<_, Box<dyn Error + Send + Sync>> {
-            let (connection, channel) = tunnel.open(paths::FOLDERS_SOCKET).await?;
+            let (connection, channel) = tunnel.open(self.socket).await?;
             let mut stream = BufReader::new(channel.into_stream());
             let hello = Hello { folder: self.folder.path.clone(), session, lane };
             let welcome = timeout(INTRODUCTION, introduce(&mut stream, &hello)).await??;

@@ -18,8 +18,9 @@ use std::{
 /// Reaches the guests of running machines. `folder` is the machine's.
 #[async_trait]
 pub trait Guests: Debug + Send + Sync {
-    /// On a host that has an operating system of its own: sees to it that the engine is there and runs.
-    async fn provision(&self, plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<(), GuestError>;
+    /// On a host that has an operating system of its own: sees to it that the engine is there and runs. Whether
+    /// anything had to be done for that.
+    async fn provision(&self, plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<bool, GuestError>;
 
     /// The opposite: the engine and its containers end; with `remove`, all that was put there goes.
     async fn halt(&self, plan: &HostPlan<'_>, remove: bool) -> Result<(), GuestError>;
@@ -78,7 +79,7 @@ pub struct KeptGuests {
 
 #[async_trait]
 impl Guests for KeptGuests {
-    async fn provision(&self, plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<(), GuestError> {
+    async fn provision(&self, plan: &HostPlan<'_>, progress: &dyn Progress) -> Result<bool, GuestError> {
         provision::provision(plan, &self.engine, progress).await.map_err(|error| GuestError(Box::new(error)))
     }
 

@@ -2,7 +2,7 @@
 //! mean there besides what the driver does.
 
 use super::{CommandError, ErrorKind, Lifecycle, Whole};
-use crate::provision::HostPlan;
+use crate::{folder_choice, provision::HostPlan};
 use machine_drivers::{Access, DriverError, EngineHome, InstanceState};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -14,19 +14,27 @@ impl Lifecycle<'_> {
     /// The power is on: installs, upgrades or starts the engine where that is ours to do.
     pub(super) async fn install_engine(&self, whole: &Whole) -> Result<(), CommandError> {
         let access = whole.driver.access(&whole.instance).await?;
+        if whole.record.own().is_some_and(|own| !own.request.folders.is_empty()) {
+            folder_choice::check_access(&access)?;
+        }
         let Some(plan) = plan(whole, &access) else { return Ok(()) };
         let name = &whole.record.name;
         let lines = self.ui.driver_lines(name.as_str());
         let failed = |error: &(dyn std::error::Error + 'static)| {
             CommandError::caused(format!("Could not provision machine \"{name}\""), error)
         };
-        tokio::select! {
-            outcome = self.guests.provision(&plan, &lines) => outcome.map_err(|error| failed(&error)),
-            why = lost(whole) => Err(CommandError::new(
+        let changed = tokio::select! {
+            outcome = self.guests.provision(&plan, &lines) => outcome.map_err(|error| failed(&error))?,
+            why = lost(whole) => return Err(CommandError::new(
                 ErrorKind::Failed,
                 format!("Machine \"{name}\" {why} while the engine was being put there"),
             )),
+        };
+        if changed {
+            // Its keeper may know other folders.
+            self.let_go(&whole.folder).await;
         }
+        Ok(())
     }
 
     /// Before the driver lets go of a borrowed host: ends the engine there, and with `remove` takes away
@@ -80,5 +88,6 @@ fn plan<'a>(whole: &'a Whole, access: &'a Access) -> Option<HostPlan<'a>> {
         machine_id: own.id.as_str(),
         driver: &whole.record.driver,
         engine: &own.engine,
+        folders: &own.request.folders,
     })
 }

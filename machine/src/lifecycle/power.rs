@@ -113,8 +113,10 @@ impl Lifecycle<'_> {
         let lock = self.lock(name).await?;
         let mut whole = self.whole_locked(name, &lock)?;
         self.access(&whole).await?;
+        // What cannot be installed leaves the host and its keeper as they are.
+        self.install(&whole).await?;
         self.let_go(&whole.folder).await;
-        self.bring_up(&mut whole).await.map_err(|error| error.hinted(logs_hint(name, &whole.folder)))?;
+        self.come_up(&mut whole).await.map_err(|error| error.hinted(logs_hint(name, &whole.folder)))?;
         self.ui.status("Docker is up and running!");
         Ok(())
     }
@@ -144,8 +146,16 @@ impl Lifecycle<'_> {
     /// From power on to an engine that answers; then the machine counts as created and its address is
     /// remembered.
     pub(super) async fn bring_up(&self, whole: &mut Whole) -> Result<(), CommandError> {
+        self.install(whole).await?;
+        self.come_up(whole).await
+    }
+
+    async fn install(&self, whole: &Whole) -> Result<(), CommandError> {
         self.ensure_certificates(&whole.record, Renew::Nothing)?;
-        self.install_engine(whole).await?;
+        self.install_engine(whole).await
+    }
+
+    async fn come_up(&self, whole: &mut Whole) -> Result<(), CommandError> {
         self.ui.status("Waiting for machine to be running, this may take a few minutes...");
         if let Err(not_ready) = self.adopt_and_await(whole).await {
             if !not_ready.anonymous() || !self.has_crashed(whole).await? {

@@ -30,8 +30,11 @@ impl Lifecycle<'_> {
     pub async fn share(&self, name: &MachineName, folders: Vec<SharedFolder>) -> Result<(), CommandError> {
         let lock = self.lock(name).await?;
         let mut whole = self.whole_locked(name, &lock)?;
-        if !folders.is_empty() {
-            folder_choice::check_driver(&*whole.driver)?;
+        // One that is off is looked at when it starts.
+        if !folders.is_empty()
+            && let Ok(access) = whole.driver.access(&whole.instance).await
+        {
+            folder_choice::check_access(&access)?;
         }
         if let Some(own) = whole.record.own_mut() {
             own.request.folders = folders;

@@ -1,7 +1,7 @@
 //! What the probe tells of a host, and whether an engine can live there.
 
-use super::service::Installation;
-use guest_contract::host;
+use super::{folders, service::Installation};
+use guest_contract::{folders::SharedFolder, host};
 use std::collections::BTreeMap;
 
 /// What is free on the host's disk at the very least, in KiB.
@@ -28,6 +28,9 @@ pub struct Facts {
     tools: Vec<String>,
     engines: Vec<String>,
     firewalls: Vec<String>,
+    fuse: bool,
+    /// Folders of the user's that would hide something of the host's, by their place in the list.
+    covered: Vec<usize>,
     /// The machine this host belongs to.
     pub owner: Option<String>,
     /// File name of the engine that is installed.
@@ -70,6 +73,17 @@ pub enum Unfit {
     /// Read-only everywhere.
     #[error("None of /usr/local/lib, /opt and /var/lib can be written")]
     ReadOnly,
+    /// No FUSE.
+    #[error(
+        "Folders of this computer cannot be shown there: the kernel has no FUSE (module fuse); without --mount none is \
+         needed"
+    )]
+    Fuse,
+    /// The host has something at a folder's path.
+    #[error(
+        "{path} cannot be shown on the host, which has something of its own there: move that away, or share another folder"
+    )]
+    Covered { path: String },
 }
 
 impl Init {
@@ -126,6 +140,8 @@ impl Facts {
             tools: list("tool"),
             engines: list("engine"),
             firewalls: list("firewall"),
+            fuse: yes("fuse"),
+            covered: list("covered").iter().filter_map(|number| number.parse().ok()).collect(),
             owner: text("ours_machine"),
             engine: text("ours_engine"),
             settings: text("ours_settings"),
@@ -155,6 +171,11 @@ impl Facts {
         }
         let library = self.library.as_deref().filter(|folder| host::LIBRARIES.contains(folder));
         Ok(format!("{}/{}", library.ok_or(Unfit::ReadOnly)?, host::SERVICE))
+    }
+
+    /// Why these folders cannot be shown there, if so.
+    pub(super) fn check_folders(&self, folders: &[SharedFolder]) -> Result<(), Unfit> {
+        folders::check(folders, self.fuse, &self.covered)
     }
 
     /// The engine of this installation runs there, with these settings.

@@ -1,5 +1,5 @@
 # Ends the engine and its containers; with REMOVE=yes takes away everything that was ever put here.
-# Runs as root. Before it stand the assignments of: INIT REMOVE MACHINE_ID SERVICE_FILE BRIDGE.
+# Runs as root. Before it stand folders.sh and the assignments of: INIT REMOVE MACHINE_ID SERVICE_FILE BRIDGE.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -24,6 +24,8 @@ else
     kill -USR1 "$(cat /run/openrc/options/$name/child_pid)" 2>/dev/null
     rc-service -q $name stop 2>/dev/null
 fi
+# Nobody uses them any more, and whoever has their files may go.
+drop_folders
 [ "$REMOVE" = yes ] || { echo done=halted; exit 0; }
 
 rm -f "$SERVICE_FILE" "$SERVICE_FILE.previous"
@@ -31,11 +33,13 @@ rm -f "$SERVICE_FILE" "$SERVICE_FILE.previous"
 has ip && ip link delete "$BRIDGE" 2>/dev/null
 has nft && nft delete table ip machine 2>/dev/null
 # Mounts of a crashed engine, deepest first: what is mounted there is not ours to delete through.
-awk '{ print $2 }' /proc/mounts | grep -E '^(/var/lib|/run)/machine-engine/' | sort -r |
-    while read -r mount; do umount -l "$mount" 2>/dev/null; done
+mounts() { awk '{ print $2 }' /proc/mounts | grep -E '^(/var/lib|/run)/machine-engine/' | sort -r; }
+mounts | while read -r mount; do umount -l "$mount" 2>/dev/null; done
+if [ -n "$(mounts)" ]; then printf 'error=Could not unmount %s\n' "$(mounts | tr '\n' ' ')"; exit 1; fi
 rm -rf --one-file-system /var/lib/machine-engine /run/machine-engine 2>/dev/null ||
     rm -rf /var/lib/machine-engine /run/machine-engine
-rm -rf /usr/local/lib/machine-engine /opt/machine-engine /etc/machine-engine /var/log/$name.log
+rm -rf /usr/local/lib/machine-engine /opt/machine-engine /etc/machine-engine /var/log/$name.log \
+    /var/log/$FOLDERS_SERVICE.log
 if getent group $name >/dev/null 2>&1; then groupdel $name 2>/dev/null || delgroup $name 2>/dev/null; fi
 left=
 for path in "$SERVICE_FILE" /var/lib/machine-engine /etc/machine-engine; do

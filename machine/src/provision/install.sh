@@ -1,7 +1,7 @@
 # Installs or upgrades the engine, and goes back to what was there when the new one does not answer.
-# Runs as root. Before it stand the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH GROUP_USER SERVICE_FILE
-# SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX. With UNPACK, the binary is on standard input.
-# Prints "key=value" lines.
+# Runs as root. Before it stand folders.sh and the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH GROUP_USER
+# SERVICE_FILE SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX FOLDERS_TEXT FOLDERS. With UNPACK, the
+# binary is on standard input. Prints "key=value" lines.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -9,12 +9,12 @@ umask 077
 SETTINGS=/etc/machine-engine
 name=machine-engine
 
-log_tail() {
-    if [ "$INIT" = systemd ]; then journalctl -u $name -n 15 --no-pager -o cat 2>/dev/null
-    else tail -n 15 /var/log/$name.log 2>/dev/null
+log_tail() { # SERVICE
+    if [ "$INIT" = systemd ]; then journalctl -u "$1" -n 15 --no-pager -o cat 2>/dev/null
+    else tail -n 15 "/var/log/$1.log" 2>/dev/null
     fi | sed 's/^/log=/'
 }
-fail() { printf 'error=%s\n' "$1"; log_tail; exit 1; }
+fail() { printf 'error=%s\n' "$1"; log_tail $name; exit 1; }
 
 # Returns once the engine answers, or cannot.
 start_service() {
@@ -59,6 +59,21 @@ receive() {
     return 1
 }
 
+# Shows the folders of TEXT, the service's file, by ENGINE. A service that does so already goes on, by whichever
+# engine: containers use its mounts.
+show_folders() { # TEXT ENGINE
+    if [ -z "$1" ]; then drop_folders; rm -f "$LIBRARY/folders"; return 0; fi
+    if [ "$(cat "$FOLDERS_FILE" 2>/dev/null)" = "$(printf '%s' "$1")" ] && folders_run; then return 0; fi
+    drop_folders
+    ln -sfn "$2" "$LIBRARY/folders" && write "$FOLDERS_FILE" $mode "$1" && start_folders
+}
+# Whether each has its link, which it gets once it is mounted.
+all_shown() {
+    printf '%s' "$FOLDERS" | while IFS= read -r path; do
+        case $(readlink "$path") in $PLACES/*) ;; *) exit 1 ;; esac
+    done
+}
+
 if [ -n "$UNPACK" ] && ! receive; then echo "error=The engine did not arrive whole in $LIBRARY"; exit 1; fi
 mkdir -p $SETTINGS "$DATA" || fail "Could not make $SETTINGS and $DATA"
 if [ "$SELINUX" = 1 ]; then chcon -t bin_t "$LIBRARY/$ENGINE" 2>/dev/null; fi
@@ -69,18 +84,25 @@ if [ -n "$GROUP_USER" ]; then
     usermod -aG $name "$GROUP_USER" 2>/dev/null || addgroup "$GROUP_USER" $name ||
         fail "Could not put $GROUP_USER into the group $name"
 fi
-modprobe -qa overlay br_netfilter nf_tables 2>/dev/null
+modprobe -qa overlay br_netfilter nf_tables fuse 2>/dev/null
 
 had=
 for file in "$SERVICE_FILE" $SETTINGS/environment; do
     rm -f "$file.previous"
     if [ -f "$file" ]; then cp -p "$file" "$file.previous" || fail "Could not keep $file"; had=yes; fi
 done
+folders_before=$(cat "$FOLDERS_FILE" 2>/dev/null)
+shower_before=$(readlink "$LIBRARY/folders")
 case $INIT in systemd) mode=644 ;; *) mode=755 ;; esac
 write $SETTINGS/environment 600 "$ENVIRONMENT_TEXT" && write "$SERVICE_FILE" $mode "$SERVICE_TEXT" ||
     fail "Could not write the service's files"
 
-if start_service; then
+# The folders first: containers that come back with the engine may need them.
+shown=yes
+{ show_folders "$FOLDERS_TEXT" "$ENGINE" && all_shown; } || shown=
+if [ -n "$shown" ] && start_service; then
+    # What shows them later is this engine, too.
+    [ ! -L "$LIBRARY/folders" ] || ln -sfn "$ENGINE" "$LIBRARY/folders"
     write $SETTINGS/installed 600 "$INSTALLED_TEXT" || fail "Could not write $SETTINGS/installed"
     rm -f "$SERVICE_FILE.previous" $SETTINGS/environment.previous
     # Running containers hold the binary they were started with open; its name is not needed.
@@ -89,18 +111,25 @@ if start_service; then
     exit 0
 fi
 
-printf 'error=The engine did not start\n'
-log_tail
+if [ -z "$shown" ]; then
+    printf 'error=Not all folders of this computer could be shown on the host\n'
+    log_tail $FOLDERS_SERVICE
+else
+    printf 'error=The engine did not start\n'
+    log_tail $name
+fi
 if [ -n "$had" ]; then
+    show_folders "$folders_before" "$shower_before"
     for file in "$SERVICE_FILE" $SETTINGS/environment; do
         [ ! -f "$file.previous" ] || mv -f "$file.previous" "$file"
     done
     if start_service; then echo rolled_back=yes; else echo rolled_back=no; fi
 else
     stop_service 2>/dev/null
+    show_folders '' ''
     rm -f "$SERVICE_FILE" $SETTINGS/environment
     rm -f "$LIBRARY/$ENGINE"
-    rmdir $SETTINGS "$LIBRARY" "$DATA" "${DATA%/*}" 2>/dev/null
+    rmdir $SETTINGS "$LIBRARY" "$DATA" "${DATA%/*}" "${SOCKET%/*}" 2>/dev/null
     [ "$INIT" != systemd ] || systemctl daemon-reload
 fi
 exit 1

@@ -1,6 +1,7 @@
 # What kind of host is this? One line "key=value" for every fact; nothing stays changed. POSIX sh, as root if that
 # may be. Arguments: how it became root ("no" if it did not), and the account that logged in. Forks are dear on a
 # host that is emulated or small: the shell does what it can itself.
+# Before it stand the assignments of: FOLDERS (the user's that it shall show, one a line) PLACES MADE.
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 say() { printf '%s=%s\n' "$1" "$2"; }
@@ -48,6 +49,24 @@ done
 if [ -r /sys/fs/selinux/enforce ]; then read -r enforce </sys/fs/selinux/enforce; say selinux "$enforce"; fi
 for tool in gzip ip nft iptables; do if has $tool; then say tool $tool; fi; done
 for engine in dockerd containerd podman; do if has $engine; then say engine $engine; fi; done
+
+# Folders, by their place in the list, at whose path the host has something that is not ours. A path through a link of
+# ours is not followed: it leads to the user's computer, and that link goes.
+is_covered() { # PATH
+    rest=${1#/} path=
+    while [ -n "$rest" ]; do
+        path=$path/${rest%%/*}
+        case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+        [ ! -L "$path" ] || case $(readlink "$path") in "$PLACES"/*) return 1 ;; esac
+    done
+    { [ -e "$1" ] || [ -L "$1" ]; } && ! grep -qxF "$1" "$MADE" 2>/dev/null
+}
+number=0
+printf '%s' "$FOLDERS" | while IFS= read -r folder; do
+    if is_covered "$folder"; then say covered $number; fi
+    number=$((number + 1))
+done
+if { [ -c /dev/fuse ] && grep -qw fuse /proc/filesystems; } || modprobe -n fuse 2>/dev/null; then say fuse yes; fi
 
 # What we put here before, if anything.
 if [ -r /etc/machine-engine/installed ]; then cat /etc/machine-engine/installed; fi

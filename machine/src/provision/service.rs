@@ -4,6 +4,7 @@ use super::{
     HostPlan,
     binary::{self, Loaded},
     facts::{Facts, Init, Unfit},
+    folders,
 };
 use guest_contract::{host, paths::SSH_USER};
 
@@ -20,6 +21,9 @@ pub(super) struct Installation {
     group_user: String,
     service: String,
     environment: String,
+    /// The file of the service that shows folders, and which.
+    folders_service: String,
+    folders: String,
     machine_id: String,
     selinux: bool,
 }
@@ -27,6 +31,7 @@ pub(super) struct Installation {
 impl Installation {
     pub(super) fn new(plan: &HostPlan<'_>, facts: &Facts, binary: &Loaded) -> Result<Self, Unfit> {
         let library = facts.place()?;
+        facts.check_folders(plan.folders)?;
         let init = facts.init.clone().unwrap_or(Init::Systemd);
         let engine = format!("engine-{}", &binary.sha256[..16]);
         // Root needs no group; everyone else does, and a new SSH session has it.
@@ -37,7 +42,10 @@ impl Installation {
             Init::OpenRc => (openrc(&program, &arguments), shell_exports(&plan.engine.env)),
             _ => (systemd(&program, &arguments, facts.has_dockerd()), environment_file(&plan.engine.env)),
         };
-        let settings = binary::sha256(format!("{service}\0{environment}\0{group_user}").as_bytes());
+        let group = if group_user.is_empty() { "" } else { host::SERVICE };
+        let folders_service = folders::service(&library, &init, group, plan.folders);
+        let settings = [&*service, &environment, &group_user, &folders_service].join("\0");
+        let settings = binary::sha256(settings.as_bytes());
         Ok(Self {
             library,
             engine,
@@ -46,6 +54,8 @@ impl Installation {
             group_user,
             service,
             environment,
+            folders_service,
+            folders: folders::lines(plan.folders),
             machine_id: plan.machine_id.to_owned(),
             selinux: facts.is_selinux_enforcing(),
         })
@@ -57,7 +67,7 @@ impl Installation {
             "ours_machine={}\nours_engine={}\nours_settings={}\n",
             self.machine_id, self.engine, self.settings
         );
-        assign(&[
+        let own = [
             ("INIT", self.init.name()),
             ("LIBRARY", &self.library),
             ("ENGINE", &self.engine),
@@ -71,7 +81,10 @@ impl Installation {
             ("SOCKET", host::ENGINE_SOCKET),
             ("DATA", host::DATA_ROOT),
             ("SELINUX", if self.selinux { "1" } else { "0" }),
-        ])
+            ("FOLDERS_TEXT", &self.folders_service),
+            ("FOLDERS", &self.folders),
+        ];
+        assign(&[&own[..], &folders::assignments(Some(&self.init))].concat())
     }
 }
 
@@ -185,12 +198,12 @@ fn openrc(program: &str, arguments: &[String]) -> String {
 }
 
 /// One word of `ExecStart`, which knows variables and specifiers.
-fn systemd_quoted(word: &str) -> String {
+pub(super) fn systemd_quoted(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
     format!("\"{escaped}\"")
 }
 
-fn shell_quoted(word: &str) -> String {
+pub(super) fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 

@@ -175,8 +175,8 @@ impl Host {
 
 #[async_trait]
 impl Guests for PretendedGuests {
-    async fn provision(&self, _plan: &HostPlan<'_>, _progress: &dyn Progress) -> Result<(), GuestError> {
-        Ok(())
+    async fn provision(&self, _plan: &HostPlan<'_>, _progress: &dyn Progress) -> Result<bool, GuestError> {
+        Ok(false)
     }
 
     async fn halt(&self, _plan: &HostPlan<'_>, _remove: bool) -> Result<(), GuestError> {
