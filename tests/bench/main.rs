@@ -3,6 +3,7 @@
 //! `make bench BENCH="guest native tunnel"` picks sections.
 
 mod build;
+mod folders;
 mod guest;
 mod images;
 mod native;
@@ -18,20 +19,21 @@ use anyhow::{Result, bail};
 fn main() -> Result<()> {
     let mut sections: Vec<String> = std::env::args().skip(1).collect();
     if sections.is_empty() {
-        sections = ["guest", "tunnel", "native", "images", "build"].map(str::to_owned).into();
+        sections = ["guest", "tunnel", "folders", "native", "images", "build"].map(str::to_owned).into();
     }
     for section in sections {
         eprintln!("# {section}");
         match section.as_str() {
             "guest" => guest::bench()?,
             "tunnel" => tunnel::bench()?,
+            "folders" => folders::bench()?,
             "native" => native::bench()?,
             "images" => images::bench()?,
             "build" => build::bench()?,
             "provision" => provision::bench()?,
             other => {
                 bail!(
-                    "There is no section {other}; there are guest, tunnel, native, images, build and provision"
+                    "There is no section {other}; there are guest, tunnel, folders, native, images, build and provision"
                 )
             }
         }
