@@ -102,7 +102,11 @@ pub async fn provision(
     }
     let binary = match binary.load(&facts.arch) {
         // This computer has no engine to give, but the host has one.
-        Err(BinaryError::Nowhere { .. }) if facts.owner.is_some() && facts.is_active() => return Ok(false),
+        Err(BinaryError::Nowhere { .. }) if facts.owner.is_some() && facts.is_active() => {
+            progress
+                .step("This computer has no engine to put there: the host's goes on with what it was given");
+            return Ok(false);
+        }
         loaded => loaded?,
     };
     let installation = Installation::new(plan, &facts, &binary)?;

@@ -67,13 +67,20 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     assert_eq!(seen("later")?, "after the upgrade");
 
     // What the host has is not covered, and nothing has changed by the attempt.
-    host.machine(&["set", "box", "--mount", "/var/tmp"])?.ok()?;
+    let set = host.machine(&["set", "box", "--mount", "/var/tmp"])?;
+    assert!(set.stderr.contains("machine provision box"), "{set:?}");
     let error = host.machine(&["provision", "box"])?.fails(1)?;
     assert!(
         error.contains("/var/tmp cannot be shown on the host, which has something of its own"),
         "{error}"
     );
     assert_eq!(vm.ssh(&format!("sudo cat '{source_text}/here'"))?, "from here, anew");
+    // The same folder to read only: another mount, for containers from now on.
+    host.machine(&["set", "box", "--mount", &format!("{source_text}:ro")])?.ok()?;
+    host.machine(&["provision", "box"])?.ok()?;
+    let look = "cat /src/later; touch /src/new";
+    let said = host.docker("box", &["run", "--rm", "-v", &bind, "busybox", "sh", "-c", look])?;
+    assert!(said.stdout == "after the upgrade" && said.stderr.contains("Read-only"), "{said:?}");
 
     host.machine(&["rm", "-y", "box"])?.ok()?;
     assert_eq!(traces(&vm)?, before, "the host is as it was");
