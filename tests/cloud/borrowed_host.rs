@@ -11,11 +11,15 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 use tempfile::TempDir;
-use tests::{Host, artifacts, run::pid_of, test_cloud::LoneVm};
+use tests::{
+    Host, artifacts,
+    run::pid_of,
+    test_cloud::{Init, LoneVm},
+};
 
 #[test]
 fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
-    let vm = LoneVm::isolated()?;
+    let vm = LoneVm::isolated(Init::Systemd)?;
     let host = Host::in_network(vm.network()?)?;
     vm.await_ssh()?;
     let before = traces(&vm)?;
@@ -88,11 +92,11 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
 }
 
 /// Everything on the host that an engine could leave: files, units, links, groups, processes, rules.
-fn traces(vm: &LoneVm) -> Result<String> {
+pub(crate) fn traces(vm: &LoneVm) -> Result<String> {
     vm.ssh(
         "sudo find /etc /usr/local /opt /srv /var/lib -xdev -maxdepth 3 \
              -not -path '/var/lib/systemd/*' -not -path '/var/lib/sudo/*' -not -name '*-' | sort; \
-         systemctl list-unit-files --no-legend | awk '$1 !~ /^cloud-init/ { print $1, $2 }'; \
+         ls /etc/runlevels/default; systemctl list-unit-files --no-legend | awk '$1 !~ /^cloud-init/ { print $1, $2 }'; \
          ip -o link | awk '{ print $2 }'; cut -d: -f1,4 /etc/group; ls /run; ls -A /var/tmp; \
          ps -e -o comm= | grep engine; grep -c -e machine-engine -e fuse.machine /proc/mounts; true",
     )

@@ -5,3 +5,4 @@ mod borrowed_host;
 mod droplet;
 mod faults;
 mod moto;
+mod openrc_host;

@@ -22,7 +22,7 @@ mod lone_vm;
 mod query_model;
 mod schema;
 
-pub use debian::{COMMANDS_OVER_SSH, DebianVms};
+pub use debian::{COMMANDS_OVER_SSH, DebianVms, Init};
 pub use fake::{Answer, Asked, Fake, Fault, World, pairs};
 pub use fleet::{Fleet, Phase, Power, Progress, Refusal, Server};
 pub use hypervisor::{Hypervisor, Imaginary, Order};

@@ -32,7 +32,17 @@ const MEMORY: u32 = 768;
 pub struct DebianVms {
     folder: TempDir,
     network: Option<Arc<Network>>,
+    init: Init,
     vms: BTreeMap<u64, Vm>,
+}
+
+/// What starts their services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// As Debian is.
+    Systemd,
+    /// Nobody logs in but root.
+    OpenRc,
 }
 
 #[derive(Debug)]
@@ -45,7 +55,14 @@ struct Vm {
 impl DebianVms {
     /// None yet; they will be reachable in `network`, else on this computer.
     pub fn new(network: Option<Arc<Network>>) -> Result<Self> {
-        Ok(Self { folder: TempDir::with_prefix("vms-")?, network, vms: BTreeMap::new() })
+        let init = Init::Systemd;
+        Ok(Self { folder: TempDir::with_prefix("vms-")?, network, init, vms: BTreeMap::new() })
+    }
+
+    /// The same whose services that one starts.
+    pub fn with_init(mut self, init: Init) -> Self {
+        self.init = init;
+        self
     }
 
     fn prepare(&self, id: u64, order: &Order) -> Result<Vm> {
@@ -69,9 +86,13 @@ impl DebianVms {
         Ok(Vm { folder, address: Ipv4Addr::new(127, 22, high, low), qemu: None })
     }
 
-    fn boot(network: Option<&Network>, vm: &Vm) -> Result<Child> {
+    fn boot(network: Option<&Network>, init: Init, vm: &Vm) -> Result<Child> {
         let image = artifacts::debian_vm()?;
         let path = |name: &str| vm.folder.join(name).display().to_string();
+        let init = match init {
+            Init::Systemd => "",
+            Init::OpenRc => "init=/sbin/openrc-init",
+        };
         let program = Path::new("qemu-system-x86_64");
         let mut qemu = network.map_or_else(|| Command::new(program), |network| network.command(program));
         // One processor: QEMU before 8.1 sometimes emulates a kernel wrongly that patches itself on several.
@@ -81,7 +102,7 @@ impl DebianVms {
             .arg(image.join("vmlinuz"))
             .arg("-initrd")
             .arg(image.join("initrd.img"))
-            .args(["-append", "root=LABEL=root rw console=ttyS0 quiet"])
+            .args(["-append", &format!("root=LABEL=root rw console=ttyS0 quiet {init}")])
             .args(["-drive", &format!("file={},if=virtio,cache=unsafe", path("disk.qcow2"))])
             .args([
                 "-blockdev",
@@ -137,10 +158,10 @@ impl Hypervisor for DebianVms {
     }
 
     fn switch_on(&mut self, id: u64) {
-        let network = self.network.clone();
+        let (network, init) = (self.network.clone(), self.init);
         if !self.is_on(id) {
             let vm = self.vm(id);
-            vm.qemu = Some(Self::boot(network.as_deref(), vm).unwrap());
+            vm.qemu = Some(Self::boot(network.as_deref(), init, vm).unwrap());
         }
     }
 

@@ -1,7 +1,7 @@
 //! One Debian VM without a provider: a host as `generic` finds it.
 
 use super::{
-    debian::DebianVms,
+    debian::{DebianVms, Init},
     hypervisor::{Hypervisor, Order},
 };
 use crate::{
@@ -29,6 +29,7 @@ pub struct LoneVm {
     _vms: DebianVms,
     network: Option<Arc<Network>>,
     keys: TempDir,
+    user: &'static str,
     address: String,
     host_key: String,
     client_key: String,
@@ -36,16 +37,16 @@ pub struct LoneVm {
 
 impl LoneVm {
     /// Boots it in a network namespace of its own.
-    pub fn isolated() -> Result<Self> {
-        Self::boot(Some(Arc::new(Network::new()?)))
+    pub fn isolated(init: Init) -> Result<Self> {
+        Self::boot(Some(Arc::new(Network::new()?)), init)
     }
 
     /// Boots it where it reaches whatever this computer reaches.
     pub fn connected() -> Result<Self> {
-        Self::boot(None)
+        Self::boot(None, Init::Systemd)
     }
 
-    fn boot(network: Option<Arc<Network>>) -> Result<Self> {
+    fn boot(network: Option<Arc<Network>>, init: Init) -> Result<Self> {
         let keys = TempDir::with_prefix("keys-")?;
         let key = |name: &str| -> Result<String> {
             let path = keys.path().join(name);
@@ -67,11 +68,15 @@ impl LoneVm {
             ),
             authorized_keys: vec![client_public],
         };
-        let mut vms = DebianVms::new(network.clone())?;
+        let user = match init {
+            Init::Systemd => "debian",
+            Init::OpenRc => "root",
+        };
+        let mut vms = DebianVms::new(network.clone())?.with_init(init);
         let address = vms.make(1, &order);
         fs::write(keys.path().join("known_hosts"), format!("{address} {host_key}\n"))?;
         let client_key = keys.path().join("client").display().to_string();
-        Ok(Self { _vms: vms, network, keys, address, host_key, client_key })
+        Ok(Self { _vms: vms, network, keys, user, address, host_key, client_key })
     }
 
     /// Where it is reachable.
@@ -85,7 +90,7 @@ impl LoneVm {
             "--generic-ip-address",
             &self.address,
             "--generic-ssh-user",
-            "debian",
+            self.user,
             "--generic-ssh-key",
             &self.client_key,
             "--generic-ssh-host-key",
@@ -101,6 +106,11 @@ impl LoneVm {
             sleep(Duration::from_secs(1));
         }
         Ok(())
+    }
+
+    /// Whether its SSH server speaks.
+    pub fn speaks(&self) -> Result<bool> {
+        self.network()?.speaks(&format!("{}:22", self.address))
     }
 
     /// What a command on it prints.
@@ -119,7 +129,7 @@ impl LoneVm {
 
     fn command(&self, script: &str) -> Command {
         let known = format!("UserKnownHostsFile={}", self.path("known_hosts").display());
-        let destination = format!("debian@{}", self.address);
+        let destination = format!("{}@{}", self.user, self.address);
         let arguments = [
             "-F",
             "none",
