@@ -9,6 +9,7 @@ mod datagrams;
 use async_trait::async_trait;
 use engine::ports::{HostPorts, PortSpec, Protocol};
 use guest_contract::ports::{Errand, LONGEST_LINE, PortAnswer, PortNews, PortProtocol, PublishedPort};
+use nix::unistd::{Gid, chown};
 use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, Permissions},
@@ -87,11 +88,15 @@ impl HostPorts for KeeperLink {
 }
 
 impl KeeperLink {
-    /// Meets keepers at `path` for ever.
-    pub async fn serve(self: Arc<Self>, path: &Path) -> io::Result<()> {
+    /// Meets keepers at `path` for ever; besides root, those who log in as members of `group`.
+    pub async fn serve(self: Arc<Self>, path: &Path, group: Option<Gid>) -> io::Result<()> {
         drop(fs::remove_file(path));
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        if group.is_some() {
+            chown(path, None, group)?;
+            fs::set_permissions(path, Permissions::from_mode(0o660))?;
+        }
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -202,7 +207,7 @@ mod tests {
         link.remember(&[port(2)]);
         let server = {
             let (link, path) = (link.clone(), path.clone());
-            tokio::spawn(async move { link.serve(&path).await })
+            tokio::spawn(async move { link.serve(&path, None).await })
         };
         let stream = loop {
             match UnixStream::connect(&path).await {

@@ -13,7 +13,7 @@ use crate::{
     host_facts,
     http::{router::router, server, state::AppState},
     keeper_link::KeeperLink,
-    ready, shutdown,
+    ready, shutdown, socket_access,
 };
 use engine::{
     Engine, EngineError,
@@ -29,7 +29,8 @@ use std::{
     time::Duration,
 };
 
-/// Name of the socket at which keepers arrive, as [`guest_contract::paths::KEEPER_SOCKET`] has it.
+/// Name of the socket at which keepers arrive, as [`guest_contract::paths::KEEPER_SOCKET`] and
+/// [`guest_contract::host::KEEPER_SOCKET`] have it.
 const KEEPER_SOCKET: &str = "keeper.sock";
 /// What stopping all containers may take at the end.
 const STOP_CONTAINERS: Duration = Duration::from_secs(9);
@@ -94,8 +95,10 @@ pub async fn serve(
     let ports = ports(&options, keeper.clone());
     let engine = Arc::new(Engine::open(settings, ports).await.map_err(ServeError::Engine)?);
     let meeting_point = options.run_root.join(KEEPER_SOCKET);
+    // Whom the API's socket was given to.
+    let group = options.group.as_deref().and_then(socket_access::find_group);
     tokio::spawn(async move {
-        if let Err(error) = keeper.serve(&meeting_point).await {
+        if let Err(error) = keeper.serve(&meeting_point, group).await {
             tracing::warn!(%error, "Published ports will not reach the machine's host");
         }
     });

@@ -216,7 +216,7 @@ async fn live(
     };
     let result = tokio::select! {
         result = vm => result,
-        () = bring_up_and_serve(tunnel, endpoints, guest.clone(), status) => Ok(()),
+        () = bring_up_and_serve(tunnel, &plan.access.engine, endpoints, guest.clone(), status) => Ok(()),
         () = folders => Ok(()),
     };
     status.send_if_modified(|status| match status {
@@ -236,6 +236,7 @@ async fn live(
 /// Follows the guest up, then serves its API. Ends only by being dropped.
 async fn bring_up_and_serve(
     tunnel: &Tunnel,
+    engine: &EngineHome,
     endpoints: Endpoints,
     mut guest: watch::Receiver<GuestState>,
     status: &watch::Sender<KeeperStatus>,
@@ -300,7 +301,7 @@ async fn bring_up_and_serve(
     };
     tokio::select! {
         () = tunnel.serve(endpoints.api, endpoints.door.as_ref()) => {}
-        () = ports::keep(tunnel) => {}
+        () = ports::keep(tunnel, engine) => {}
         () = downfall => {}
     }
 }

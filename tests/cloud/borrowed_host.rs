@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use tests::{
     Host, artifacts,
-    run::pid_of,
+    run::{eventually, pid_of},
     test_cloud::{Init, LoneVm},
 };
 
@@ -46,6 +46,15 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     assert!(peek.contains("Permission denied") && peek.ends_with("from here"), "{peek}");
     let started = || host.docker("box", &["inspect", "-f", "{{.State.StartedAt}}", "svc"])?.ok();
     let first = started()?;
+
+    // What is published there is on this computer's loopback too, if nothing else has that port here.
+    let speaker = ["busybox", "sh", "-c", "while true; do echo hi | nc -l -p 80; done"];
+    let taken = vm.network()?.listen("127.0.0.1:18231")?;
+    host.docker("box", &[&["run", "-d", "--name", "web", "-p", "18231:80"], &speaker[..]].concat())?.ok()?;
+    drop(taken);
+    host.docker("box", &["restart", "-t", "0", "web"])?.ok()?;
+    eventually("The port is here", || vm.network()?.speaks("127.0.0.1:18231"))?;
+    host.docker("box", &["rm", "-f", "web"])?.ok()?;
 
     // The next keeper goes on with it.
     let keeper = pid_of(&[&host.store().display().to_string(), " keeper box"])?.context("no keeper runs")?;

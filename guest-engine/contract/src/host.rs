@@ -9,6 +9,8 @@ pub const ENGINE_SOCKET: &str = "/run/machine-engine/engine.sock";
 pub const DATA_ROOT: &str = "/var/lib/machine-engine/data";
 /// What does not.
 pub const RUN_ROOT: &str = "/run/machine-engine/state";
+/// Where the keeper meets the engine ([`crate::ports`]): this file in the run root.
+pub const KEEPER_SOCKET: &str = "/run/machine-engine/state/keeper.sock";
 /// Settings, and which machine the host belongs to; root's alone.
 pub const SETTINGS: &str = "/etc/machine-engine";
 /// The engine's default bridge: dockerd may be there too, and has `docker0`.

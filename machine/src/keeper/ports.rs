@@ -5,17 +5,19 @@
 //!   curl ──▶ 127.0.0.1:8080 ──▶ own SSH channel ──▶ 127.0.0.1:8080 in the machine ──▶ container
 //! ```
 //!
-//! The engine asks before a container starts, so a port that is taken here is an error of that start. After
+//! The engine asks before a container starts, so a port that is taken here is an error of that start. Not so on a
+//! host with a system of its own, which serves others at the port's own place as well: here it is only missing. After
 //! a break either side tells the other everything again; what is open stays open meanwhile.
 
 mod listener;
 
 use crate::tunnel::{Lines, Tunnel};
 use guest_contract::{
-    paths,
+    host, paths,
     ports::{Errand, PortAnswer, PortNews, PortProtocol, PublishedPort},
 };
-use listener::Listener;
+use listener::{Listener, Way};
+use machine_drivers::EngineHome;
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
@@ -30,18 +32,25 @@ const RETRY: Duration = Duration::from_millis(300);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// Keeps the ports open that the engine names. Ends only by being dropped, and closes them then.
-pub(super) async fn keep(tunnel: &Tunnel) {
-    let mut ports = Ports { tunnel: tunnel.clone(), open: BTreeMap::new() };
+pub(super) async fn keep(tunnel: &Tunnel, engine: &EngineHome) {
+    let (meeting_point, required) = match engine {
+        EngineHome::Guest => (paths::KEEPER_SOCKET, true),
+        EngineHome::Host => (host::KEEPER_SOCKET, false),
+        // It knows nothing of keepers.
+        EngineHome::Existing(_) => return std::future::pending().await,
+    };
+    let way = Way { tunnel: tunnel.clone(), meeting_point };
+    let mut ports = Ports { way, required, open: BTreeMap::new() };
     let mut pause = RETRY;
     loop {
-        match tunnel.converse(paths::KEEPER_SOCKET).await {
+        match tunnel.converse(meeting_point).await {
             Ok(mut lines) => {
                 pause = RETRY;
                 if let Err(error) = ports.follow(&mut lines).await {
                     tracing::debug!(%error, "the engine's news of ports ended");
                 }
             }
-            // Restarting, or an engine that knows nothing of keepers.
+            // Restarting.
             Err(error) => tracing::debug!(error = &error as &dyn Error, "no news of ports"),
         }
         sleep(pause).await;
@@ -50,7 +59,9 @@ pub(super) async fn keep(tunnel: &Tunnel) {
 }
 
 struct Ports {
-    tunnel: Tunnel,
+    way: Way,
+    /// A port that is taken here keeps its container from starting.
+    required: bool,
     /// By where they listen on this host.
     open: BTreeMap<Place, Listener>,
 }
@@ -77,6 +88,7 @@ impl Ports {
                     if let Some(refused) = &refused {
                         tracing::warn!("{refused}");
                     }
+                    let refused = refused.filter(|_| self.required);
                     lines.send(&serde_json::to_string(&PortAnswer { id, refused })?).await?;
                 }
                 PortNews::Close { ports } => {
@@ -94,7 +106,7 @@ impl Ports {
         let mut opened = Vec::new();
         for port in ports {
             let Some(place) = place(port).filter(|place| !self.open.contains_key(place)) else { continue };
-            match Listener::open(place, target(port.address), self.tunnel.clone()).await {
+            match Listener::open(place, target(port.address), self.way.clone()).await {
                 Ok(listener) => {
                     opened.push(place);
                     self.open.insert(place, listener);

@@ -2,10 +2,7 @@
 
 use super::Place;
 use crate::tunnel::Tunnel;
-use guest_contract::{
-    paths,
-    ports::{Errand, FRAME_HEADER, PortProtocol, frame_header, parse_frame_header},
-};
+use guest_contract::ports::{Errand, FRAME_HEADER, PortProtocol, frame_header, parse_frame_header};
 use std::{
     collections::{BTreeMap, HashMap},
     error::Error,
@@ -24,6 +21,14 @@ const MOST_CLIENTS: usize = 1024;
 /// Pause after the way to the machine broke.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How the machine is reached.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) tunnel: Tunnel,
+    /// Socket at which its engine meets keepers.
+    pub(super) meeting_point: &'static str,
+}
+
 /// Closes the port, and every connection to it, when it is dropped.
 #[derive(Debug)]
 pub(super) struct Listener(AbortHandle);
@@ -36,19 +41,15 @@ impl Drop for Listener {
 
 impl Listener {
     /// Listens at `place` and carries what comes to `target` in the machine.
-    pub(super) async fn open(
-        (protocol, address): Place,
-        target: SocketAddr,
-        tunnel: Tunnel,
-    ) -> io::Result<Self> {
+    pub(super) async fn open((protocol, address): Place, target: SocketAddr, way: Way) -> io::Result<Self> {
         let task = match protocol {
             PortProtocol::Tcp => {
                 let listener = TcpListener::bind(address).await?;
-                tokio::spawn(carry_streams(listener, target, tunnel))
+                tokio::spawn(carry_streams(listener, target, way.tunnel))
             }
             PortProtocol::Udp => {
                 let socket = UdpSocket::bind(address).await?;
-                tokio::spawn(carry_datagrams(socket, target, tunnel))
+                tokio::spawn(carry_datagrams(socket, target, way))
             }
         };
         Ok(Self(task.abort_handle()))
@@ -81,7 +82,7 @@ async fn carry_streams(listener: TcpListener, target: SocketAddr, tunnel: Tunnel
     }
 }
 
-async fn carry_datagrams(socket: UdpSocket, target: SocketAddr, tunnel: Tunnel) {
+async fn carry_datagrams(socket: UdpSocket, target: SocketAddr, way: Way) {
     let mut clients = Clients::default();
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
@@ -90,7 +91,7 @@ async fn carry_datagrams(socket: UdpSocket, target: SocketAddr, tunnel: Tunnel) 
             Ok((length, client)) => frame(&mut clients, client, &buffer[..length]),
             Err(_) => continue,
         };
-        if let Err(error) = carry_for_a_while(&socket, target, &tunnel, &mut clients, first).await {
+        if let Err(error) = carry_for_a_while(&socket, target, &way, &mut clients, first).await {
             tracing::debug!(%error, %target, "datagrams to a published port were interrupted");
             sleep(RETRY).await;
         }
@@ -101,11 +102,11 @@ async fn carry_datagrams(socket: UdpSocket, target: SocketAddr, tunnel: Tunnel) 
 async fn carry_for_a_while(
     socket: &UdpSocket,
     target: SocketAddr,
-    tunnel: &Tunnel,
+    way: &Way,
     clients: &mut Clients,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    let mut lines = tunnel.converse(paths::KEEPER_SOCKET).await.map_err(io::Error::other)?;
+    let mut lines = way.tunnel.converse(way.meeting_point).await.map_err(io::Error::other)?;
     lines.send(&serde_json::to_string(&Errand::Datagrams { to: target })?).await?;
     lines.send_bytes(first).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
