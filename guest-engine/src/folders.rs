@@ -19,7 +19,10 @@ mod mount;
 mod places;
 mod requests;
 
-use crate::{ready, socket_access};
+use crate::{
+    ready,
+    socket_access::{self, UnknownGroup},
+};
 use guest_contract::folders::SharedFolder;
 use lanes::Share;
 use places::Places;
@@ -61,8 +64,8 @@ pub struct Options {
 pub enum FoldersError {
     #[error("Could not listen on {path}")]
     Listen { path: PathBuf, source: io::Error },
-    #[error("Group {name:?} does not exist")]
-    Group { name: String },
+    #[error(transparent)]
+    Group(#[from] UnknownGroup),
     #[error("Could not report readiness")]
     Ready(#[source] io::Error),
 }
@@ -70,9 +73,7 @@ pub enum FoldersError {
 /// Mounts every folder and welcomes keepers for ever. A folder that cannot be mounted is left out, and the keeper is
 /// told why. What an earlier process has mounted went with it and is mounted anew.
 pub fn run(options: &Options) -> Result<(), FoldersError> {
-    let no_group = |name: &String| FoldersError::Group { name: name.clone() };
-    let find = |name: &String| socket_access::find_group(name).ok_or_else(|| no_group(name));
-    let group = options.group.as_ref().map(find).transpose()?;
+    let group = options.group.as_deref().map(socket_access::find_group).transpose()?;
     let places = options.places.as_deref().zip(options.made.as_deref());
     let places = places.map(|(folder, made)| Places::new(folder, made));
     let writable = options.folders.iter().map(|path| (path, false));

@@ -6,10 +6,11 @@
 
 mod datagrams;
 
+use crate::socket_access;
 use async_trait::async_trait;
 use engine::ports::{HostPorts, PortSpec, Protocol};
 use guest_contract::ports::{Errand, LONGEST_LINE, PortAnswer, PortNews, PortProtocol, PublishedPort};
-use nix::unistd::{Gid, chown};
+use nix::unistd::Gid;
 use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, Permissions},
@@ -93,10 +94,7 @@ impl KeeperLink {
         drop(fs::remove_file(path));
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        if group.is_some() {
-            chown(path, None, group)?;
-            fs::set_permissions(path, Permissions::from_mode(0o660))?;
-        }
+        socket_access::give(path, group)?;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {

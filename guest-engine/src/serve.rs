@@ -13,7 +13,8 @@ use crate::{
     host_facts,
     http::{router::router, server, state::AppState},
     keeper_link::KeeperLink,
-    ready, shutdown, socket_access,
+    ready, shutdown,
+    socket_access::{self, UnknownGroup},
 };
 use engine::{
     Engine, EngineError,
@@ -49,8 +50,8 @@ pub enum ServeError {
     SocketInUse { path: PathBuf },
     #[error("{path} exists and is not a socket")]
     NotASocket { path: PathBuf },
-    #[error("Group {name:?} does not exist")]
-    Group { name: String },
+    #[error(transparent)]
+    Group(#[from] UnknownGroup),
     #[error("Could not listen on {path}")]
     Listen { path: PathBuf, source: io::Error },
     #[error("Could not open the engine")]
@@ -77,7 +78,8 @@ pub async fn serve(
         lock("run root", &options.run_root, "--run-root")?,
     ];
     let shutdown::Told { stop, with_containers } = shutdown::on_signal().map_err(ServeError::Signals)?;
-    let listener = socket::bind(&options.socket, options.group.as_deref()).await?;
+    let group = options.group.as_deref().map(socket_access::find_group).transpose()?;
+    let listener = socket::bind(&options.socket, group).await?;
     let settings = Settings {
         data_root: options.data_root.clone(),
         run_root: options.run_root.clone(),
@@ -95,8 +97,6 @@ pub async fn serve(
     let ports = ports(&options, keeper.clone());
     let engine = Arc::new(Engine::open(settings, ports).await.map_err(ServeError::Engine)?);
     let meeting_point = options.run_root.join(KEEPER_SOCKET);
-    // Whom the API's socket was given to.
-    let group = options.group.as_deref().and_then(socket_access::find_group);
     tokio::spawn(async move {
         if let Err(error) = keeper.serve(&meeting_point, group).await {
             tracing::warn!(%error, "Published ports will not reach the machine's host");

@@ -42,10 +42,13 @@ impl Shell {
     /// The lines that make `changes`, and the comment that says how to have `command` run by the shell.
     pub fn script(self, changes: &[Change], command: &str) -> String {
         let mut script = String::new();
-        for (change, next) in changes.iter().zip(changes.iter().skip(1).map(Some).chain([None])) {
+        let mut changes = changes.iter().peekable();
+        while let Some(change) = changes.next() {
             script += &self.line(change);
             // `eval $(…)` without quotes makes one line of all: `unset A export B=c` would unset B.
-            if self == Self::Posix && change.value.is_none() && next.is_some_and(|next| next.value.is_some())
+            if self == Self::Posix
+                && change.value.is_none()
+                && changes.peek().is_some_and(|next| next.value.is_some())
             {
                 script.push(';');
             }

@@ -34,6 +34,7 @@ const PROBE_COMMAND: &str = "sh -c 'u=$(id -un); [ \"$(id -u)\" -ne 0 ] || exec 
 const PROBE: &str = include_str!("provision/probe.sh");
 const INSTALL: &str = include_str!("provision/install.sh");
 const HALT: &str = include_str!("provision/halt.sh");
+const SERVICES: &str = include_str!("provision/services.sh");
 const FOLDERS: &str = include_str!("provision/folders.sh");
 
 /// Until a host that is booting must let us in.
@@ -140,7 +141,7 @@ pub async fn halt(plan: &HostPlan<'_>, remove: bool) -> Result<(), ProvisionErro
         ("BRIDGE", host::BRIDGE),
     ];
     let assignments = service::assign(&[&assignments[..], &folders::assignments(init)].concat());
-    let script = format!("{assignments}{FOLDERS}{HALT}");
+    let script = format!("{assignments}{SERVICES}{FOLDERS}{HALT}");
     let what = if remove { "Removing the engine" } else { "Stopping the engine" };
     let output = as_root(&connection, &facts, what, &script, HALT_LIMIT).await?;
     connection.close().await;
@@ -223,7 +224,7 @@ async fn install(
     };
     progress.step(&format!("{upgrading} the engine{size}"));
     let assignments = installation.assignments(unpack, binary.plain.len());
-    let script = format!("{assignments}{FOLDERS}{INSTALL}");
+    let script = format!("{assignments}{SERVICES}{FOLDERS}{INSTALL}");
     let length = script.len();
     // Byte by byte, because no byte too many may be read.
     let command = format!(

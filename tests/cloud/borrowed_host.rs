@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use tests::{
     Host, artifacts,
-    run::{eventually, pid_of},
+    run::{Run, eventually, pid_of, run},
     test_cloud::{Init, LoneVm},
 };
 
@@ -62,19 +62,12 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     fs::write(source.join("here"), "from here, anew")?;
     assert_eq!(seen("here")?, "from here, anew");
 
-    let folder = TempDir::new()?;
-    let upgrade = |name: &str, engine: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, engine)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        tests::run::run(host.machine_command(&["upgrade", "box"])?.env("MACHINE_ENGINE_BINARY", path))
-    };
     // A program for this processor that is no engine.
-    let error = upgrade("broken", &fs::read("/bin/busybox")?)?.fails(1)?;
+    let error = upgrade(&host, &fs::read("/bin/busybox")?)?.fails(1)?;
     assert!(error.contains("the one that was there before runs again"), "{error}");
     assert_eq!(started()?, first, "the container outlives an upgrade that fails");
     // Another release, as far as anybody can tell.
-    upgrade("next", &[fs::read(artifacts::engine()?)?, b"next".to_vec()].concat())?.ok()?;
+    upgrade(&host, &[fs::read(artifacts::engine()?)?, b"next".to_vec()].concat())?.ok()?;
     assert_eq!(started()?, first, "the container outlives an upgrade");
     fs::write(source.join("later"), "after the upgrade")?;
     assert_eq!(seen("later")?, "after the upgrade");
@@ -98,6 +91,15 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     host.machine(&["rm", "-y", "box"])?.ok()?;
     assert_eq!(traces(&vm)?, before, "the host is as it was");
     Ok(())
+}
+
+/// `machine upgrade box`, as if this were the release's engine.
+pub(crate) fn upgrade(host: &Host, engine: &[u8]) -> Result<Run> {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("engine");
+    fs::write(&path, engine)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    run(host.machine_command(&["upgrade", "box"])?.env("MACHINE_ENGINE_BINARY", path))
 }
 
 /// Everything on the host that an engine could leave: files, units, links, groups, processes, rules.

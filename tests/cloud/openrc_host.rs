@@ -1,13 +1,12 @@
 //! A host on which OpenRC starts the services, and on which nobody but root logs in: from `create` over an
 //! upgrade, one that fails and a reboot, to a host on which nothing of ours is left.
 
-use crate::borrowed_host::traces;
+use crate::borrowed_host::{traces, upgrade};
 use anyhow::{Result, ensure};
-use std::{fs, os::unix::fs::PermissionsExt};
-use tempfile::TempDir;
+use std::fs;
 use tests::{
     Host, artifacts,
-    run::{eventually, run},
+    run::eventually,
     test_cloud::{Init, LoneVm},
 };
 
@@ -29,17 +28,10 @@ fn lives_as_one_with_systemd_does() -> Result<()> {
     let started = || host.docker("box", &["inspect", "-f", "{{.State.StartedAt}}", "svc"])?.ok();
     let first = started()?;
 
-    let folder = TempDir::new()?;
-    let upgrade = |name: &str, engine: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, engine)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        run(host.machine_command(&["upgrade", "box"])?.env("MACHINE_ENGINE_BINARY", path))
-    };
-    let error = upgrade("broken", &fs::read("/bin/busybox")?)?.fails(1)?;
+    let error = upgrade(&host, &fs::read("/bin/busybox")?)?.fails(1)?;
     assert!(error.contains("the one that was there before runs again"), "{error}");
     eventually("the one before answers", || Ok(started().is_ok_and(|since| since == first)))?;
-    upgrade("next", &[fs::read(artifacts::engine()?)?, b"next".to_vec()].concat())?.ok()?;
+    upgrade(&host, &[fs::read(artifacts::engine()?)?, b"next".to_vec()].concat())?.ok()?;
     assert_eq!(started()?, first, "the container outlives an upgrade");
 
     vm.ssh("openrc-shutdown --reboot now")?;

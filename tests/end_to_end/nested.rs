@@ -33,25 +33,11 @@ fn an_engine_in_a_container_and_others_that_divide_their_cgroup() -> Result<()> 
     let port = host.machine(&["inspect", "-f", "{{.Driver.SSHPort}}", "dev"])?.ok()?;
     let file = |name: &str| host.folder("dev").join(name);
     let host_key = std::fs::read_to_string(file("ssh_host_ed25519_key.pub"))?;
-    host
-        .machine(
-            &[
-                &[
-                    "create",
-                    "-d",
-                    "generic",
-                    "--generic-ip-address",
-                    "127.0.0.1",
-                    "--generic-ssh-port",
-                    &port,
-                ][..],
-                &["--generic-ssh-key", &file("id_ed25519").to_string_lossy()],
-                &["--generic-ssh-host-key", host_key.trim()],
-                &["--generic-engine-socket", "/run/nest/docker.sock", "nested"],
-            ]
-            .concat(),
-        )?
-        .ok()?;
+    let key = file("id_ed25519").to_string_lossy().into_owned();
+    let address = ["--generic-ip-address", "127.0.0.1", "--generic-ssh-port", &port];
+    let trust = ["--generic-ssh-key", &key, "--generic-ssh-host-key", host_key.trim()];
+    let engine = ["--generic-engine-socket", "/run/nest/docker.sock", "nested"];
+    host.machine(&[&["create", "-d", "generic"], &address[..], &trust, &engine].concat())?.ok()?;
     host.docker("nested", &["load", "-q", "-i", &artifacts::busybox()?.to_string_lossy()])?.ok()?;
     let limit = ["run", "--rm", "-m", "64m", "busybox", "cat", "/sys/fs/cgroup/memory.max"];
     assert_eq!(host.docker("nested", &limit)?.ok()?, "67108864");

@@ -9,7 +9,7 @@ use bollard_buildkit_proto::{
             NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
             ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, ReleaseContainerRequest,
             ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-            ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as Result_, ReturnRequest,
+            ResolveSourceMetaRequest, ResolveSourceMetaResponse, Result as FrontendResult, ReturnRequest,
             ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
             WarnResponse, llb_bridge_server::LlbBridge, result,
         },
@@ -103,7 +103,7 @@ impl LlbBridge for Bridge {
             }
             Outcome::Told(answer) => {
                 let metadata = answer.into_iter().collect();
-                let result = Some(Result_ { metadata, ..Result_::default() });
+                let result = Some(FrontendResult { metadata, ..FrontendResult::default() });
                 Ok(Response::new(SolveResponse { result, ..SolveResponse::default() }))
             }
         }
@@ -268,7 +268,7 @@ fn solved_as(name: String) -> SolveResponse {
     let one = Ref { id: name, def };
     SolveResponse {
         r#ref: String::new(),
-        result: Some(Result_ { result: Some(result::Result::Ref(one)), ..Result_::default() }),
+        result: Some(FrontendResult { result: Some(result::Result::Ref(one)), ..FrontendResult::default() }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The API's socket: private from its first moment, and never taken from an engine that answers.
 
 use super::ServeError;
-use crate::socket_access as access;
+use crate::socket_access;
+use nix::unistd::Gid;
 use std::{fs, io, os::unix::fs::FileTypeExt, path::Path, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -9,9 +10,8 @@ use tokio::net::{UnixListener, UnixStream};
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Binds `path`, mode 0600, or 0660 for `group`. A socket that nobody listens on any more is replaced.
-pub(super) async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
+pub(super) async fn bind(path: &Path, group: Option<Gid>) -> Result<UnixListener, ServeError> {
     let fail = |source| ServeError::Listen { path: path.to_owned(), source };
-    let group = group.map(|name| access::find_group(name).ok_or_else(|| no_group(name))).transpose()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(fail)?;
     }
@@ -24,13 +24,9 @@ pub(super) async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListene
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(fail(error)),
     }
-    let listener = access::bind(path, group).map_err(fail)?;
+    let listener = socket_access::bind(path, group).map_err(fail)?;
     listener.set_nonblocking(true).map_err(fail)?;
     UnixListener::from_std(listener).map_err(fail)
-}
-
-fn no_group(name: &str) -> ServeError {
-    ServeError::Group { name: name.to_owned() }
 }
 
 async fn answers(path: &Path) -> bool {
@@ -57,6 +53,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, b"precious").unwrap();
         assert!(matches!(bind(&file, None).await, Err(ServeError::NotASocket { .. })));
-        assert!(matches!(bind(&path, Some("no such group")).await, Err(ServeError::Group { .. })));
+        let group = socket_access::find_group("no such group").map_err(ServeError::from);
+        assert!(matches!(group, Err(ServeError::Group { .. })));
     }
 }

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     cli::Set,
     error::{CommandError, ErrorKind},
-    folder_choice,
+    folder_choice, options,
 };
 use guest_contract::folders::SharedFolder;
 use machine_drivers::NewSizes;
@@ -20,7 +20,10 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Set) -> Result<(), Co
         return Err(CommandError::new(ErrorKind::Usage, message));
     }
     if arguments.credentials {
-        context.lifecycle().reauthorize(&name, context.environment).await?;
+        // From the environment only: a command line is no place for secrets.
+        let driver = context.lifecycle().whole(&name)?.driver;
+        let options = options::of_driver(&*driver, &[], context.environment)?;
+        context.lifecycle().reauthorize(&name, &options).await?;
     }
     if sizes != NewSizes::default() {
         context.lifecycle().resize(&name, &sizes).await?;

@@ -1,9 +1,9 @@
 //! `set`: other sizes, other folders and other credentials for a machine that is there.
 
 use super::{CommandError, ErrorKind, Lifecycle, Whole};
-use crate::{config::Environment, folder_choice, machine::MachineName};
+use crate::{folder_choice, machine::MachineName};
 use guest_contract::folders::SharedFolder;
-use machine_drivers::{DriverOptions, EngineHome, InstanceState, NewSizes, OptionKind, OptionValue};
+use machine_drivers::{DriverOptions, EngineHome, InstanceState, NewSizes};
 
 /// To a machine that runs, before its name.
 const AT_START: &str = "This counts from the next start: machine restart";
@@ -51,25 +51,12 @@ impl Lifecycle<'_> {
         self.tell_when(&whole, when).await
     }
 
-    /// Reaches the machine's account by what the environment holds now: a token expires, a machine does not. From
-    /// the environment only, because a command line is no place for secrets.
-    pub async fn reauthorize(
-        &self,
-        name: &MachineName,
-        environment: &Environment,
-    ) -> Result<(), CommandError> {
+    /// Reaches the machine's account by the credentials in `options`: a token expires, a machine does not.
+    pub async fn reauthorize(&self, name: &MachineName, options: &DriverOptions) -> Result<(), CommandError> {
         let lock = self.lock(name).await?;
         let whole = self.whole_locked(name, &lock)?;
-        let texts = whole.driver.options().iter().filter_map(|spec| match spec.kind {
-            OptionKind::Text(_) | OptionKind::Secret => {
-                let text = environment.get(spec.env?)?;
-                Some((spec.name.to_owned(), OptionValue::Text(text.to_owned())))
-            }
-            _ => None,
-        });
-        let options: DriverOptions = texts.collect();
         let failed = |error: CommandError| error.within(format!("Could not change machine \"{name}\""));
-        whole.driver.reauthorize(&whole.instance, &options).await.map_err(|e| failed(e.into()))
+        whole.driver.reauthorize(&whole.instance, options).await.map_err(|e| failed(e.into()))
     }
 
     async fn tell_when(&self, whole: &Whole, when: &str) -> Result<(), CommandError> {

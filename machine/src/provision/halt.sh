@@ -1,5 +1,5 @@
 # Ends the engine and its containers; with REMOVE=yes takes away everything that was ever put here.
-# Runs as root. Before it stand folders.sh and the assignments of: INIT REMOVE MACHINE_ID SERVICE_FILE BRIDGE.
+# Runs as root. Before it stand services.sh, folders.sh and the assignments of: INIT REMOVE MACHINE_ID SERVICE_FILE BRIDGE.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -15,15 +15,12 @@ if [ -z "$owner" ] && [ ! -f "$SERVICE_FILE" ]; then echo done=nothing; exit 0; 
 if [ "$INIT" = systemd ]; then
     systemctl kill -s USR1 --kill-who=main $name 2>/dev/null
     tries=0
-    while systemctl -q is-active $name && [ $tries -lt 40 ]; do sleep 0.5; tries=$((tries + 1)); done
-    systemctl -q disable --now $name 2>/dev/null
-    systemctl reset-failed $name 2>/dev/null
+    while service_runs $name && [ $tries -lt 40 ]; do sleep 0.5; tries=$((tries + 1)); done
 else
     # Its supervisor would start it again, were it not told right away to stop; it waits for the engine.
-    rc-update -q del $name default 2>/dev/null
     kill -USR1 "$(cat /run/openrc/options/$name/child_pid)" 2>/dev/null
-    rc-service -q $name stop 2>/dev/null
 fi
+stop_service $name
 # Nobody uses them any more, and whoever has their files may go.
 drop_folders
 [ "$REMOVE" = yes ] || { echo done=halted; exit 0; }

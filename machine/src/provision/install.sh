@@ -1,5 +1,5 @@
-# Installs or upgrades the engine, and goes back to what was there when the new one does not answer.
-# Runs as root. Before it stand folders.sh and the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH GROUP_USER
+# Installs or upgrades the engine, and goes back to what was there when the new one does not answer. Runs as root.
+# Before it stand services.sh, folders.sh and the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH GROUP_USER
 # SERVICE_FILE SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX FOLDERS_TEXT FOLDERS. With UNPACK, the
 # binary is on standard input. Prints "key=value" lines.
 set -u
@@ -17,34 +17,16 @@ log_tail() { # SERVICE
 fail() { printf 'error=%s\n' "$1"; log_tail $name; exit 1; }
 
 # Returns once the engine answers, or cannot.
-start_service() {
-    if [ "$INIT" = systemd ]; then
-        # Reading all units again is the dearest step by far. One that is new is read when it is first named.
-        systemctl -q --no-reload enable $name || return 1
-        [ -z "$had" ] || systemctl daemon-reload
-        systemctl restart $name
-        code=$?
-        if [ $code = 5 ]; then systemctl daemon-reload && systemctl restart $name; code=$?; fi
-        return $code
+start_engine() {
+    if [ "$INIT" = systemd ]; then [ -z "$had" ] || systemctl daemon-reload
+    else
+        # Only the socket tells that it answers, so that of the one before must be gone.
+        [ -z "$had" ] || rc-service -q $name stop
+        rm -f "$SOCKET"
     fi
-    rc-update -q add $name default || return 1
-    # Only the socket tells that it answers, so that of the one before must be gone.
-    [ -z "$had" ] || rc-service -q $name stop
-    rm -f "$SOCKET"
-    rc-service -q $name start || return 1
-    tries=0
-    until [ -S "$SOCKET" ]; do
-        tries=$((tries + 1))
-        [ $tries -le 150 ] || return 1
-        sleep 0.2
-    done
+    start_service $name "$SOCKET"
 }
-stop_service() {
-    if [ "$INIT" = systemd ]; then
-        systemctl -q disable --now $name; systemctl reset-failed $name 2>/dev/null
-    else rc-service -q $name stop; rc-update -q del $name default
-    fi
-}
+
 write() { # FILE MODE TEXT: whole or not at all
     printf '%s' "$3" >"$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"
 }
@@ -63,9 +45,12 @@ receive() {
 # engine: containers use its mounts.
 show_folders() { # TEXT ENGINE
     if [ -z "$1" ]; then drop_folders; rm -f "$LIBRARY/folders"; return 0; fi
-    if [ "$(cat "$FOLDERS_FILE" 2>/dev/null)" = "$(printf '%s' "$1")" ] && folders_run; then return 0; fi
+    if [ "$(cat "$FOLDERS_FILE" 2>/dev/null)" = "$(printf '%s' "$1")" ] && service_runs $FOLDERS_SERVICE; then
+        return 0
+    fi
     drop_folders
-    ln -sfn "$2" "$LIBRARY/folders" && write "$FOLDERS_FILE" $mode "$1" && start_folders
+    ln -sfn "$2" "$LIBRARY/folders" && write "$FOLDERS_FILE" $mode "$1" &&
+        start_service $FOLDERS_SERVICE $FOLDERS_SOCKET
 }
 # Whether each has its link, which it gets once it is mounted.
 all_shown() {
@@ -100,7 +85,7 @@ write $SETTINGS/environment 600 "$ENVIRONMENT_TEXT" && write "$SERVICE_FILE" $mo
 # The folders first: containers that come back with the engine may need them.
 shown=yes
 { show_folders "$FOLDERS_TEXT" "$ENGINE" && all_shown; } || shown=
-if [ -n "$shown" ] && start_service; then
+if [ -n "$shown" ] && start_engine; then
     # What shows them later is this engine, too.
     [ ! -L "$LIBRARY/folders" ] || ln -sfn "$ENGINE" "$LIBRARY/folders"
     write $SETTINGS/installed 600 "$INSTALLED_TEXT" || fail "Could not write $SETTINGS/installed"
@@ -123,9 +108,9 @@ if [ -n "$had" ]; then
     for file in "$SERVICE_FILE" $SETTINGS/environment; do
         [ ! -f "$file.previous" ] || mv -f "$file.previous" "$file"
     done
-    if start_service; then echo rolled_back=yes; else echo rolled_back=no; fi
+    if start_engine; then echo rolled_back=yes; else echo rolled_back=no; fi
 else
-    stop_service 2>/dev/null
+    stop_service $name
     show_folders '' ''
     rm -f "$SERVICE_FILE" $SETTINGS/environment
     rm -f "$LIBRARY/$ENGINE"

@@ -166,11 +166,7 @@ impl Builder {
     ) -> Result<(State, SharedSteps), SolveFailure> {
         let workspace = self.workspace().await?;
         let definition = self.definition(request, client, teller, &workspace, &cancel).await?;
-        let located = |failure: BuildFailure| SolveFailure {
-            failure,
-            dockerfile: definition.dockerfile.clone(),
-            name: request.build.dockerfile.clone(),
-        };
+        let located = |failure| definition.failed(request, failure);
         let epoch = definition::epoch(request)?;
         let planned = plan(request, &definition.dockerfile, &request.build.target);
         let understood = planned.map_err(|error| located(with_line(error)))?;

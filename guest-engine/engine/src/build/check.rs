@@ -138,12 +138,19 @@ impl Sight {
 }
 
 /// Knows some names, and notes which others were asked for.
-struct Names<'a> {
+#[derive(Default)]
+struct Names {
     known: BTreeMap<String, String>,
-    asked: &'a RefCell<BTreeSet<String>>,
+    asked: RefCell<BTreeSet<String>>,
 }
 
-impl Lookup for Names<'_> {
+impl Names {
+    fn knowing(known: BTreeMap<String, String>) -> Self {
+        Self { known, ..Self::default() }
+    }
+}
+
+impl Lookup for Names {
     fn get(&self, name: &str) -> Option<String> {
         let value = self.known.get(name).cloned();
         if value.is_none() {
@@ -237,13 +244,12 @@ impl Found {
             else {
                 continue;
             };
-            let asked = RefCell::default();
-            let names = Names { known: known.clone(), asked: &asked };
+            let names = Names::knowing(known.clone());
             for text in [Some(image), platform.as_ref()].into_iter().flatten() {
                 // What cannot be read was refused before.
                 drop(word(text, plan.escape, &names));
             }
-            for name in asked.into_inner() {
+            for name in names.asked.into_inner() {
                 if !declared.contains(&name.as_str())
                     && !has_default(&[image, platform.as_deref().unwrap_or("")], &name)
                 {
@@ -253,10 +259,8 @@ impl Found {
                     self.add(UNDEFINED_ARG_IN_FROM, *lines, detail);
                 }
             }
-            let asked = RefCell::default();
-            let names = Names { known: defaults.clone(), asked: &asked };
             if image.contains('$')
-                && let Ok(name) = word(image, plan.escape, &names)
+                && let Ok(name) = word(image, plan.escape, &Names::knowing(defaults.clone()))
                 && name.parse::<Reference>().is_err()
             {
                 let detail =
@@ -336,14 +340,10 @@ impl Found {
             .map(String::as_str)
             .chain(Arguments::always())
             .collect();
-        let asked = RefCell::default();
-        let names = Names {
-            known: known.iter().map(|name| ((*name).to_owned(), String::new())).collect(),
-            asked: &asked,
-        };
+        let names = Names::knowing(known.iter().map(|name| ((*name).to_owned(), String::new())).collect());
         // `${NAME:?…}` fails without a value; that is for the build to say.
         drop(expanded(&instruction.command, plan.escape, &names));
-        for name in asked.into_inner() {
+        for name in names.asked.into_inner() {
             if has_default(&[&instruction.text], &name) || name.parse::<u8>().is_ok() {
                 continue;
             }
@@ -423,10 +423,10 @@ impl Found {
 
 /// Variables that a word asks for.
 pub(super) fn asked(text: &str, escape: char) -> BTreeSet<String> {
-    let asked = RefCell::default();
+    let names = Names::default();
     // What cannot be read is for the build to refuse.
-    drop(word(text, escape, &Names { known: BTreeMap::new(), asked: &asked }));
-    asked.into_inner()
+    drop(word(text, escape, &names));
+    names.asked.into_inner()
 }
 
 /// As it is written.

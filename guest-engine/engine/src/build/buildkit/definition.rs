@@ -1,6 +1,6 @@
 //! What a build begins with: the Dockerfile and the ignore file, fetched and understood.
 
-use super::{BuildClient, FolderRequest, SolveRequest, progress::Teller};
+use super::{BuildClient, FolderRequest, SolveFailure, SolveRequest, progress::Teller};
 use crate::{
     build::{
         BuildFailure, Builder, Workspace,
@@ -27,6 +27,13 @@ pub(super) struct Definition {
     pub(super) dockerfile: String,
     pub(super) ignore: Vec<String>,
     pub(super) uploaded: Option<Arc<Tree>>,
+}
+
+impl Definition {
+    /// A failure with the lines that it is about.
+    pub(super) fn failed(&self, request: &SolveRequest, failure: BuildFailure) -> SolveFailure {
+        SolveFailure { failure, dockerfile: self.dockerfile.clone(), name: request.build.dockerfile.clone() }
+    }
 }
 
 impl Builder {

@@ -46,11 +46,7 @@ impl Builder {
         let definition = self.definition(request, client, &teller, &workspace, &cancel).await?;
         let target = if question == "frontend.outline" { request.build.target.as_str() } else { "" };
         let planned = plan(request, &definition.dockerfile, target).map_err(with_line);
-        let located = |failure| SolveFailure {
-            failure,
-            dockerfile: definition.dockerfile.clone(),
-            name: request.build.dockerfile.clone(),
-        };
+        let located = |failure| definition.failed(request, failure);
         let text = definition.dockerfile.as_str();
         match question {
             "frontend.targets" => {

@@ -109,7 +109,7 @@ impl Builder {
             in_use: mirror.in_use,
             ..Usage::default()
         }));
-        all.retain(|usage| filters.is_empty() || filters.iter().any(|filter| filter.matches(usage)));
+        all.retain(|usage| UsageFilter::any(filters, usage));
         all.sort_by(|a, b| (b.used_at, b.created, &b.id).cmp(&(a.used_at, a.created, &a.id)));
         Ok(all)
     }
@@ -129,8 +129,7 @@ impl Builder {
             let spared = usage.in_use
                 || (usage.shared && !request.all)
                 || request.unused_since.is_some_and(|since| usage.used_at >= since)
-                || !(request.filters.is_empty()
-                    || request.filters.iter().any(|filter| filter.matches(&usage)));
+                || !UsageFilter::any(&request.filters, &usage);
             if !spared {
                 left -= own(&usage);
                 doomed.push(usage);

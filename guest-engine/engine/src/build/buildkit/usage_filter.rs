@@ -27,7 +27,12 @@ impl UsageFilter {
         text.split(',').map(|test| Test::parse(test.trim())).collect::<Result<_>>().map(Self)
     }
 
-    pub(super) fn matches(&self, usage: &Usage) -> bool {
+    /// Whether one of them matches, or there is none.
+    pub(super) fn any(filters: &[Self], usage: &Usage) -> bool {
+        filters.is_empty() || filters.iter().any(|filter| filter.matches(usage))
+    }
+
+    fn matches(&self, usage: &Usage) -> bool {
         self.0.iter().all(|test| test.matches(usage))
     }
 }
