@@ -28,6 +28,7 @@ demo: host-tools build
 
 test-tools:
 	tests/install-tools.sh test
+	TOOLS=$(TOOLS) tests/install-node-packages.sh
 
 lint:
 	cargo fmt --all --check

@@ -1,7 +1,7 @@
 #!/bin/sh
 # install-clients.sh : the real clients the tests drive, into $TOOLS: docker (unless the host has it),
-# its plugins buildx and compose, Python's clients (and moto, which is EC2 to a client) in a virtual environment
-# and Node's in a folder of their own. Needs $IMAGES, which verifies Debian's packages.
+# its plugins buildx and compose, and Python's clients (and moto, which is EC2 to a client) in a virtual environment.
+# Needs $IMAGES, which verifies Debian's packages.
 set -eu
 mkdir -p "$TOOLS/bin"
 if command -v docker >/dev/null 2>&1; then
@@ -29,12 +29,4 @@ if [ "$(cat "$TOOLS/venv/.packages" 2>/dev/null)" != "$packages" ]; then
     # shellcheck disable=SC2086 # the list is meant to split
     "$TOOLS/venv/bin/pip" install --quiet --disable-pip-version-check $packages
     echo "$packages" >"$TOOLS/venv/.packages"
-fi
-packages="dockerode@4.0.12"
-if [ "$(cat "$TOOLS/node/.packages" 2>/dev/null)" != "$packages" ]; then
-    echo "Installing dockerode"
-    mkdir -p "$TOOLS/node"
-    # shellcheck disable=SC2086 # the list is meant to split
-    npm install --prefix "$TOOLS/node" --silent --no-audit --no-fund --no-save $packages
-    echo "$packages" >"$TOOLS/node/.packages"
 fi

@@ -74,7 +74,6 @@ fn lives_as_a_local_machine_does_and_leaves_nothing() -> Result<()> {
     // What all machines share is left to `gc`.
     host.machine(&[&["gc", "-y", "-d", "digitalocean"], &account[..]].concat())?.ok()?;
     assert!(cloud.world(|account| account.firewalls.is_empty()));
-    assert_eq!(cloud.violations(), BTreeSet::new());
     Ok(())
 }
 

@@ -59,6 +59,15 @@ pub fn node_modules() -> Result<PathBuf> {
     existing("target/tools/node/node_modules")
 }
 
+/// The same folder, with Prism in it; unit tests need it, which run before anything is built.
+pub fn prism() -> Result<PathBuf> {
+    let modules = root().join("target/tools/node/node_modules");
+    if !modules.join("@stoplight/prism-http-server").exists() {
+        bail!("Prism is missing in {}; install it with `make test-tools`", modules.display());
+    }
+    Ok(modules)
+}
+
 /// A configuration folder of the docker client in which `docker compose` is installed.
 pub fn compose() -> Result<PathBuf> {
     existing("target/tools/compose/cli-plugins/docker-compose")?;

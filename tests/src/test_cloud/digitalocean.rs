@@ -5,14 +5,14 @@ use super::{
     fake::{Answer, Asked, World},
     fleet::{Fleet, Phase, Power, Progress, Refusal, Server},
     hypervisor::{Hypervisor, Order},
-    schema::Specification,
+    specification::Specification,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::LazyLock};
 
-/// The part of DigitalOcean's own specification that concerns us.
+/// DigitalOcean's own specification.
 pub static SPECIFICATION: LazyLock<Specification> =
-    LazyLock::new(|| Specification::parse(include_str!("specs/digitalocean.json")));
+    LazyLock::new(|| Specification::read("digitalocean.json"));
 
 /// The account.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub struct Account {
     pub token: String,
     pub droplets: Fleet,
     pub keys: BTreeMap<u64, Value>,
-    pub firewalls: BTreeMap<u64, Value>,
+    /// By their UUIDs.
+    pub firewalls: BTreeMap<String, Value>,
     /// Every request for a droplet.
     pub orders: Vec<Value>,
 }
@@ -45,12 +46,12 @@ impl Account {
     }
 
     /// Small pages: whoever reads the first only reads too little.
-    fn page(key: &str, entries: &[Value], asked: &Asked) -> Answer {
+    fn page<'a>(key: &str, entries: impl IntoIterator<Item = &'a Value>, asked: &Asked) -> Answer {
         let tagged = |entry: &&Value| {
             let tag = asked.query.get("tag_name");
             tag.is_none_or(|tag| entry["tags"].as_array().is_some_and(|tags| tags.contains(&json!(tag))))
         };
-        let entries: Vec<&Value> = entries.iter().filter(tagged).collect();
+        let entries: Vec<&Value> = entries.into_iter().filter(tagged).collect();
         let page: usize = asked.query.get("page").map_or(1, |page| page.parse().unwrap());
         let some: Vec<&Value> = entries.iter().skip((page - 1) * 2).take(2).copied().collect();
         let links = if entries.len() > page * 2 {
@@ -70,10 +71,14 @@ impl Account {
             };
             keys.push(text(&key["public_key"]));
         }
+        let Some(size) = sizes().into_iter().find(|size| size["slug"] == body["size"]) else {
+            return self.error(422, "unprocessable_entity");
+        };
         let order =
             Order { name: text(&body["name"]), user_data: text(&body["user_data"]), authorized_keys: keys };
         let id = self.id();
-        let document = json!({ "id": id, "name": body["name"], "tags": body["tags"] });
+        let document = json!({ "id": id, "name": body["name"], "tags": body["tags"], "memory": size["memory"],
+            "vcpus": size["vcpus"], "disk": size["disk"], "size_slug": size["slug"], "size": size });
         let droplet = droplet(self.droplets.make(id, &order, document));
         Answer::json(202, &json!({ "droplet": droplet, "links": {} }))
     }
@@ -108,7 +113,6 @@ impl World for Account {
         }
         let parts: Vec<&str> = asked.path.trim_matches('/').split('/').skip(1).collect();
         let id = parts.iter().find_map(|id| id.parse::<u64>().ok()).unwrap_or(0);
-        let of = |map: &BTreeMap<u64, Value>| map.values().cloned().collect::<Vec<_>>();
         match (asked.method.as_str(), parts.as_slice()) {
             ("GET", ["regions"]) => Self::page("regions", &regions(), asked),
             ("GET", ["sizes"]) => Self::page("sizes", &sizes(), asked),
@@ -135,7 +139,7 @@ impl World for Account {
                 Some(progress) => Answer::json(200, &json!({ "action": shown(id, progress) })),
                 None => self.error(404, "not_found"),
             },
-            ("GET", ["account", "keys"]) => Self::page("ssh_keys", &of(&self.keys), asked),
+            ("GET", ["account", "keys"]) => Self::page("ssh_keys", self.keys.values(), asked),
             ("POST", ["account", "keys"]) => {
                 let id = self.id();
                 let mut key = asked.body.clone();
@@ -146,7 +150,7 @@ impl World for Account {
             ("DELETE", ["account", "keys", _]) if self.keys.remove(&id).is_some() => {
                 Answer::json(204, &Value::Null)
             }
-            ("GET", ["firewalls"]) => Self::page("firewalls", &of(&self.firewalls), asked),
+            ("GET", ["firewalls"]) => Self::page("firewalls", self.firewalls.values(), asked),
             ("POST", ["firewalls"]) => {
                 // A tag exists once something bears it.
                 let tag = &asked.body["tags"][0];
@@ -154,13 +158,13 @@ impl World for Account {
                 if !self.droplets.servers().any(bears) {
                     return self.error(422, "unprocessable_entity");
                 }
-                let id = self.id();
+                let id = format!("{:08x}-0000-4000-8000-000000000000", self.id());
                 let mut firewall = asked.body.clone();
-                firewall["id"] = id.to_string().into();
+                firewall["id"] = id.as_str().into();
                 self.firewalls.insert(id, firewall.clone());
                 Answer::json(202, &json!({ "firewall": firewall }))
             }
-            ("DELETE", ["firewalls", _]) if self.firewalls.remove(&id).is_some() => {
+            ("DELETE", ["firewalls", id]) if self.firewalls.remove(*id).is_some() => {
                 Answer::json(204, &Value::Null)
             }
             _ => self.error(404, "not_found"),

@@ -1,7 +1,11 @@
 //! A provider on this computer: an HTTP server with a world behind it, switches for everything that goes
-//! wrong out there, and the provider's own specification as the judge of both sides.
+//! wrong out there, and between the two, where the provider has published one, its own specification as the
+//! judge of both sides.
 
-use super::schema::{Specification, filled, present, violations};
+use super::{
+    judge::{FROM_THE_WORLD, Judge},
+    specification::Specification,
+};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -9,7 +13,7 @@ use axum::{
     http::{HeaderMap, Response, StatusCode},
     response::IntoResponse,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
@@ -18,10 +22,15 @@ use std::{
     time::Duration,
 };
 
+/// Tells the world's end the refusal that is asked for, status, seconds and code: so it is judged as any answer.
+const REFUSAL: &str = "test-cloud-refusal";
+
 /// A request as a world sees it.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: String,
+    /// Path and query as they came, from where the API begins.
+    pub target: String,
     pub path: String,
     pub query: BTreeMap<String, String>,
     pub headers: HeaderMap,
@@ -41,7 +50,8 @@ pub struct Answer {
 impl Answer {
     pub fn json(status: u16, body: &Value) -> Self {
         let body = if status == 204 { String::new() } else { body.to_string() };
-        Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Self { status, headers: if status == 204 { vec![] } else { headers }, body }
     }
 }
 
@@ -50,6 +60,16 @@ pub trait World: std::fmt::Debug + Send + 'static {
     fn answer(&mut self, asked: &Asked) -> Answer;
     /// A failure in the provider's form.
     fn error(&self, status: u16, code: &str) -> Answer;
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in self.headers {
+            response = response.header(name, value);
+        }
+        response.body(Body::from(self.body)).unwrap()
+    }
 }
 
 /// What goes wrong with the next request that matches.
@@ -73,10 +93,23 @@ struct State<W> {
     /// Method, beginning of the path, what happens.
     faults: Vec<(&'static str, &'static str, Fault)>,
     requests: Vec<String>,
-    violations: Vec<String>,
+    violations: BTreeSet<String>,
 }
 
-/// The server; ends with its last owner.
+impl<W: World> State<W> {
+    /// The world's answer, or the refusal asked for.
+    fn answer(&mut self, asked: &Asked) -> Answer {
+        let Some(refusal) = asked.headers.get(REFUSAL) else { return self.world.answer(asked) };
+        let mut parts = refusal.to_str().unwrap().splitn(3, ' ');
+        let mut next = || parts.next().unwrap();
+        let (status, seconds, code) = (next().parse().unwrap(), next().parse::<u32>(), next());
+        let mut answer = self.world.error(status, code);
+        answer.headers.extend(seconds.ok().map(|seconds| ("retry-after", seconds.to_string())));
+        answer
+    }
+}
+
+/// The server; ends with its last owner, who is told what was against the specification.
 #[derive(Debug)]
 pub struct Fake<W> {
     address: SocketAddr,
@@ -98,26 +131,30 @@ impl<W: World> Fake<W> {
         prefix: &'static str,
         specification: Option<&'static Specification>,
     ) -> Self {
-        let state = State { world, faults: vec![], requests: vec![], violations: vec![] };
+        let state = State { world, faults: vec![], requests: vec![], violations: BTreeSet::new() };
         let state = Arc::new(Mutex::new(state));
-        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
+        let judged = specification.map(|specification| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let upstream = format!("http://{}", listener.local_addr().unwrap());
+            (specification, listener, Judge::before(&upstream, specification))
+        });
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let shared = Arc::clone(&state);
         // A thread and a runtime of its own: it must answer while a test blocks its own runtime.
         let server = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let router = Router::new().fallback(move |request: Request| {
+                let judge = judged.map(|(specification, listener, judge)| {
                     let shared = Arc::clone(&shared);
-                    // A task of its own: what was asked for is done though the asker hangs up.
-                    let served =
-                        tokio::spawn(async move { serve(request, &shared, prefix, specification).await });
-                    async move { served.await.unwrap() }
+                    tokio::spawn(serve(listener, move |request| {
+                        answer(request, Arc::clone(&shared), specification)
+                    }));
+                    Arc::new(judge)
                 });
+                let asked = move |request| meet(request, Arc::clone(&shared), prefix, judge.clone());
                 tokio::select! {
-                    served = async { axum::serve(listener, router).await } => served.unwrap(),
+                    () = serve(listener, asked) => {}
                     _ = ended => {}
                 }
             });
@@ -143,9 +180,9 @@ impl<W: World> Fake<W> {
         look(&mut self.state().world)
     }
 
-    /// Everything that either side did against the specification.
-    pub fn violations(&self) -> BTreeSet<String> {
-        self.state().violations.iter().cloned().collect()
+    /// Everything that either side did against the specification so far; whoever asks answers for it.
+    pub fn take_violations(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.state().violations)
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {
@@ -160,29 +197,35 @@ impl<W> Drop for Fake<W> {
         if let Some(server) = self.server.take() {
             drop(server.join());
         }
+        let Ok(state) = self.state.lock() else { return };
+        let kept = state.violations.is_empty();
+        assert!(kept || std::thread::panicking(), "Against the specification: {:#?}", state.violations);
     }
 }
 
-async fn serve<W: World>(
+/// Answers on `listener` for ever.
+async fn serve<F>(listener: TcpListener, answer: impl Fn(Request) -> F + Clone + Send + Sync + 'static)
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let router = Router::new().fallback(move |request: Request| {
+        // A task of its own: what was asked for is done though the asker hangs up.
+        let answered = tokio::spawn(answer(request));
+        async move { answered.await.unwrap() }
+    });
+    axum::serve(listener, router).await.unwrap();
+}
+
+/// Before the judge: what was asked for is counted, and goes wrong if it is to.
+async fn meet<W: World>(
     request: Request,
-    state: &Mutex<State<W>>,
-    prefix: &str,
-    specification: Option<&Specification>,
+    state: Arc<Mutex<State<W>>>,
+    prefix: &'static str,
+    judge: Option<Arc<Judge>>,
 ) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let bytes = to_bytes(body, 1 << 20).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let path = parts.uri.path().strip_prefix(prefix).unwrap_or("/outside-of-the-api").to_owned();
-    // Where all calls have one path, they are told apart by their action.
-    let action = text.split('&').find_map(|pair| pair.strip_prefix("Action="));
-    let asked = Asked {
-        method: parts.method.to_string(),
-        path: action.map_or(path, |action| format!("/{action}")),
-        query: pairs(parts.uri.query().unwrap_or_default()),
-        headers: parts.headers,
-        body: serde_json::from_str(&text).unwrap_or(Value::Null),
-        text,
-    };
+    let mut asked = read(request, prefix).await;
     let fault = {
         let mut state = state.lock().unwrap();
         state.requests.push(format!("{} {}", asked.method, asked.path));
@@ -190,20 +233,30 @@ async fn serve<W: World>(
         let fault = state.faults.iter().position(fits);
         fault.map(|at| state.faults.remove(at).2)
     };
+    let refusal = match fault {
+        Some(Fault::Refuse(status, code)) => Some(format!("{status} - {code}")),
+        Some(Fault::TooMany(seconds)) => Some(format!("429 {seconds} rate_limit_exceeded")),
+        _ => None,
+    };
+    if let Some(refusal) = refusal {
+        asked.headers.insert(REFUSAL, refusal.parse().unwrap());
+    }
     if let Some(Fault::Late(pause)) = fault {
         tokio::time::sleep(pause).await;
     }
-    let mut state = state.lock().unwrap();
-    let answer = match fault {
-        Some(Fault::Refuse(status, code)) => state.world.error(status, code),
-        Some(Fault::TooMany(seconds)) => {
-            let mut answer = state.world.error(429, "rate_limit_exceeded");
-            answer.headers.push(("retry-after", seconds.to_string()));
-            answer
+    let answer = match judge {
+        Some(judge) => {
+            let judged = judge.pass_on(&asked).await;
+            judged.unwrap_or_else(|violations| {
+                let mut state = state.lock().unwrap();
+                let told = violations.join("; ");
+                state.violations.insert(format!("{} {}: {told}", asked.method, asked.target));
+                // One that nobody asks again about.
+                state.world.error(422, &told).into_response()
+            })
         }
-        _ => judged(&mut state, &asked, specification),
+        None => state.lock().unwrap().answer(&asked).into_response(),
     };
-    drop(state);
     match fault {
         Some(Fault::Lost) => (StatusCode::INTERNAL_SERVER_ERROR, "{}").into_response(),
         // A body that is shorter than it says: the connection ends in the middle.
@@ -213,74 +266,45 @@ async fn serve<W: World>(
                 "cut",
             ))])))
             .unwrap(),
-        _ => {
-            let mut response = Response::builder().status(answer.status);
-            for (name, value) in answer.headers {
-                response = response.header(name, value);
-            }
-            response.body(Body::from(answer.body)).unwrap()
-        }
+        _ => answer,
     }
 }
 
-/// Answers, and lets the specification judge both sides.
-fn judged<W: World>(state: &mut State<W>, asked: &Asked, specification: Option<&Specification>) -> Answer {
-    let Some(specification) = specification else { return state.world.answer(asked) };
-    let Some(operation) = specification.operation(&asked.method, &asked.path) else {
-        state.violations.push(format!("{} {} is no operation", asked.method, asked.path));
-        return state.world.error(404, "not_found");
-    };
-    if let Some(schema) =
-        operation.get("request").filter(|_| asked.method == "POST" && !asked.text.is_empty())
-    {
-        let wrong = violations(schema, &asked.body, "request");
-        if !wrong.is_empty() {
-            state.violations.push(format!("{} {}: {}", asked.method, asked.path, wrong.join("; ")));
-            return state.world.error(422, &wrong.join("; "));
-        }
-    }
-    let mut answer = state.world.answer(asked);
+/// Behind the judge: the world, whose answer has everything that is required.
+async fn answer<W: World>(
+    request: Request,
+    state: Arc<Mutex<State<W>>>,
+    specification: &'static Specification,
+) -> Response<Body> {
+    let asked = read(request, "").await;
+    let mut answer = state.lock().unwrap().answer(&asked);
+    answer.headers.push((FROM_THE_WORLD, "yes".to_owned()));
     if (200..300).contains(&answer.status)
-        && let Some(schema) = operation.get("response")
+        && let Ok(body) = serde_json::from_str::<Value>(&answer.body)
     {
-        let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
-        let body = complete(schema, &body);
-        let wrong = violations(schema, &body, "response");
-        if !wrong.is_empty() {
-            state.violations.push(format!("{} {}: {}", asked.method, asked.path, wrong.join("; ")));
-        }
-        answer.body = body.to_string();
+        answer.body = specification.complete(&asked.method, &asked.path, answer.status, &body).to_string();
     }
-    answer
+    answer.into_response()
 }
 
-/// What the specification requires besides what a world cares about.
-fn complete(schema: &Value, body: &Value) -> Value {
-    match body {
-        Value::Object(object) => {
-            let mut base = present(schema);
-            for (name, value) in object {
-                let below = property(schema, name);
-                base[name] = match &below {
-                    Some(schema) => complete(schema, value),
-                    None => value.clone(),
-                };
-            }
-            filled(&present(schema), &base)
-        }
-        Value::Array(items) => {
-            json!(items.iter().map(|item| complete(&schema["items"], item)).collect::<Vec<_>>())
-        }
-        _ => body.clone(),
+async fn read(request: Request, prefix: &str) -> Asked {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let target = parts.uri.path_and_query().and_then(|target| target.as_str().strip_prefix(prefix));
+    let target = target.unwrap_or("/outside-of-the-api").to_owned();
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    // Where all calls have one path, they are told apart by their action.
+    let action = text.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    Asked {
+        method: parts.method.to_string(),
+        path: action.map_or(path.to_owned(), |action| format!("/{action}")),
+        query: pairs(query),
+        headers: parts.headers,
+        body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        target,
+        text,
     }
-}
-
-fn property(schema: &Value, name: &str) -> Option<Value> {
-    if let Some(found) = schema["properties"].get(name) {
-        return Some(found.clone());
-    }
-    let parts = ["allOf", "oneOf", "anyOf"].iter().filter_map(|key| schema[*key].as_array()).flatten();
-    parts.filter_map(|part| property(part, name)).next()
 }
 
 /// A query or a form.

@@ -5,14 +5,13 @@ use super::{
     fake::{Answer, Asked, World},
     fleet::{Fleet, Phase, Power, Progress, Refusal, Server},
     hypervisor::{Hypervisor, Order},
-    schema::Specification,
+    specification::Specification,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::LazyLock};
 
-/// The part of Hetzner's own specification that concerns us.
-pub static SPECIFICATION: LazyLock<Specification> =
-    LazyLock::new(|| Specification::parse(include_str!("specs/hetzner.json")));
+/// Hetzner's own specification.
+pub static SPECIFICATION: LazyLock<Specification> = LazyLock::new(|| Specification::read("hetzner.json"));
 /// Where its API begins.
 pub const PREFIX: &str = "/v1";
 
@@ -87,8 +86,8 @@ impl Project {
         let order =
             Order { name: text(&body["name"]), user_data: text(&body["user_data"]), authorized_keys: keys };
         let id = self.id();
-        let document = json!({ "id": id, "name": body["name"], "labels": body["labels"], "private_net": [],
-            "public_net": body["public_net"] });
+        let document = json!({ "id": id, "name": body["name"], "labels": body["labels"],
+            "networks": body["networks"], "public_net": body["public_net"] });
         let server = shown(self.servers.make(id, &order, document));
         let action = action(1, "create_server", Progress::UnderWay);
         Answer::json(201, &json!({ "server": server, "action": action, "next_actions": [] }))
@@ -199,6 +198,15 @@ impl World for Project {
 
 fn shown(server: &Server) -> Value {
     let mut shown = server.document.clone();
+    // It is in a network before it has an address in it.
+    let networks = server.document["networks"].as_array().into_iter().flatten();
+    shown["private_net"] = networks
+        .map(|network| match server.phase {
+            Phase::Making => json!({ "network": network }),
+            _ => json!({ "network": network, "ip": "10.0.0.2", "mac_address": "86:00:ff:2a:7d:e1" }),
+        })
+        .collect();
+    shown.as_object_mut().unwrap().remove("networks");
     let net = &server.document["public_net"];
     let when = |enabled: &str, there: Value| if net[enabled] == true { there } else { Value::Null };
     let v4 = when("enable_ipv4", json!({ "ip": server.address }));

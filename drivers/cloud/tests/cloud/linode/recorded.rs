@@ -97,6 +97,7 @@ async fn what_ours_answers_has_the_recorded_shape() {
     let ask = |path: &str| {
         let asked = Asked {
             method: "GET".to_owned(),
+            target: path.to_owned(),
             path: path.to_owned(),
             query: [].into(),
             headers: [(AUTHORIZATION, format!("Bearer {TOKEN}").parse().unwrap())].into_iter().collect(),
