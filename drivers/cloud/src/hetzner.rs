@@ -134,8 +134,24 @@ impl Provider for Hetzner {
         if body.get("firewalls").is_none() && order.public {
             body["firewalls"] = json!([{ "firewall": self.firewall(tags).await? }]);
         }
-        let created = self.api.post("/servers").json(&body).fetch::<Created>().await;
-        created.map(|created| created.server.id.to_string()).map_err(|error| order.explained(error))
+        let mut others = order.alike.iter();
+        let mut location = &order.location;
+        loop {
+            body["location"] = json!(location);
+            let error = match self.api.post("/servers").json(&body).fetch::<Created>().await {
+                Ok(created) => return Ok(created.server.id.to_string()),
+                Err(error) => error,
+            };
+            let sold_out = matches!(&error, CloudError::Refused(refusal) if refusal.code == wire::SOLD_OUT);
+            match others.next().filter(|_| sold_out) {
+                Some(other) => {
+                    let server_type = &order.server_type;
+                    progress.step(&format!("{server_type} is sold out in {location}; trying {other}"));
+                    location = other;
+                }
+                None => return Err(order.explained(error)),
+            }
+        }
     }
 
     async fn list(&self) -> Result<Vec<Vm>, CloudError> {

@@ -210,7 +210,9 @@ fn shown(server: &Server) -> Value {
     let net = &server.document["public_net"];
     let when = |enabled: &str, there: Value| if net[enabled] == true { there } else { Value::Null };
     let v4 = when("enable_ipv4", json!({ "ip": server.address }));
-    let v6 = when("enable_ipv6", json!({ "ip": "2001:db8:1:2::/64" }));
+    // The whole network, of which the server has the first address.
+    let v6 = server.address.strip_suffix("::1").unwrap_or("2001:db8:1:2");
+    let v6 = when("enable_ipv6", json!({ "ip": format!("{v6}::/64") }));
     shown["public_net"] = json!({ "ipv4": v4, "ipv6": v6 });
     shown["status"] = match server.phase {
         Phase::Making => "initializing",
@@ -241,7 +243,7 @@ fn types() -> Vec<Value> {
     let one = |name: &str, architecture: &str, memory: f64, price: &str, deprecated: bool| {
         let deprecation =
             json!({ "announced": "2025-01-01T00:00:00Z", "unavailable_after": "2025-06-01T00:00:00Z" });
-        let prices: Vec<Value> = [("fsn1", price), ("ash", "99.0")]
+        let prices: Vec<Value> = [("fsn1", price), ("nbg1", price), ("ash", "99.0")]
             .map(|(location, price)| {
                 let amount = json!({ "gross": price, "net": price });
                 json!({ "location": location, "price_hourly": amount, "price_monthly": amount,

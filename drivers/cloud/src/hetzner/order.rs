@@ -3,7 +3,7 @@
 use super::{
     Hetzner,
     given::Given,
-    wire::{Image, OneImage, ServerType},
+    wire::{self, Image, OneImage, ServerType},
 };
 use crate::{
     http::CloudError,
@@ -30,6 +30,8 @@ const UNUSED: [(&str, &str); 4] = [
 pub(crate) struct Order {
     pub(super) server_type: String,
     pub(super) location: String,
+    /// Where it may be as well: nobody cares, and it costs the same.
+    pub(super) alike: Vec<String>,
     /// Where else the type is said to be available.
     pub(super) elsewhere: Vec<String>,
     pub(super) authorized_key: String,
@@ -48,11 +50,11 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Of a type that is sold out where it was ordered, says where it may not be.
+    /// Of a type that is sold out wherever it was ordered, says where it may not be.
     pub(super) fn explained(&self, error: CloudError) -> CloudError {
         match error {
             CloudError::Refused(mut refusal)
-                if refusal.code == "resource_unavailable" && !self.elsewhere.is_empty() =>
+                if refusal.code == wire::SOLD_OUT && !self.elsewhere.is_empty() =>
             {
                 let elsewhere = self.elsewhere.join(", ");
                 refusal.message =
@@ -71,7 +73,7 @@ pub(super) async fn decide(
 ) -> Result<Plan<Order>, CloudError> {
     let types: Vec<ServerType> = hetzner.all("/server_types", "server_types", &[]).await?;
     let given = Given::of(hetzner, settings).await?;
-    let Choice { server_type, location, elsewhere } = size(&types, settings, &given)?;
+    let Choice { server_type, location, alike, elsewhere } = size(&types, settings, &given)?;
     let (image, image_name) = image(hetzner, settings).await?;
     let without = |names: [&str; 2]| {
         settings.flag("hetzner-disable-public") || names.iter().any(|name| settings.flag(name))
@@ -101,7 +103,6 @@ pub(super) async fn decide(
         "name": spec.name,
         "server_type": server_type.name,
         "image": image,
-        "location": location,
         "user_data": user_data::document(spec, &settings.list("hetzner-additional-key"), extra.as_deref()),
         "start_after_create": true,
         "public_net": { "enable_ipv4": ipv4, "enable_ipv6": ipv6 },
@@ -115,6 +116,7 @@ pub(super) async fn decide(
     let order = Order {
         server_type: server_type.name.clone(),
         location,
+        alike,
         elsewhere,
         authorized_key: spec.identity.authorized_key.clone(),
         keys: given.keys.iter().map(|key| key.id).collect(),
@@ -132,8 +134,12 @@ pub(super) async fn decide(
 struct Choice<'a> {
     server_type: &'a ServerType,
     location: String,
+    alike: Vec<String>,
     elsewhere: Vec<String>,
 }
+
+/// A price, what it is for, and where.
+type Offer<'a> = (f64, &'a ServerType, &'a str);
 
 /// The server type and where: both as asked, else the cheapest.
 fn size<'a>(
@@ -160,7 +166,7 @@ fn size<'a>(
             only.name, only.architecture
         )));
     }
-    let mut offers: Vec<(f64, &ServerType, &str)> = Vec::new();
+    let mut offers: Vec<Offer<'_>> = Vec::new();
     for server_type in candidates.into_iter().filter(|t| t.architecture == "x86") {
         for price in &server_type.prices {
             let sold = server_type.locations.is_empty()
@@ -176,15 +182,24 @@ fn size<'a>(
     offers
         .sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.name.cmp(&b.1.name)).then_with(|| a.2.cmp(b.2)));
     let is_here = |place: &str| wanted_location.as_ref().is_none_or(|wanted| *wanted == place);
-    let (_, best, location) = *offers.iter().find(|offer| is_here(offer.2)).ok_or_else(|| {
+    let (price, best, location) = *offers.iter().find(|offer| is_here(offer.2)).ok_or_else(|| {
         let there: Vec<String> =
             offers.iter().map(|offer| format!("{} in {}", offer.1.name, offer.2)).collect();
         let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
         CloudError::unavailable(format!("No such server type is to be had there now; to be had is {there}"))
     })?;
-    let elsewhere = offers.iter().filter(|offer| offer.1.name == best.name && offer.2 != location);
-    let elsewhere = elsewhere.map(|offer| offer.2.to_owned()).collect();
-    Ok(Choice { server_type: best, location: location.to_owned(), elsewhere })
+    let others = offers.iter().filter(|offer| offer.1.name == best.name && offer.2 != location);
+    // What nobody asked for must not cost more than what was told.
+    let is_alike = |offer: &&Offer<'_>| wanted_location.is_none() && offer.0.total_cmp(&price).is_eq();
+    let (alike, elsewhere): (Vec<_>, Vec<_>) = others.partition(is_alike);
+    let places =
+        |offers: Vec<&Offer<'_>>| -> Vec<String> { offers.iter().map(|offer| offer.2.to_owned()).collect() };
+    Ok(Choice {
+        server_type: best,
+        location: location.to_owned(),
+        alike: places(alike),
+        elsewhere: places(elsewhere),
+    })
 }
 
 async fn image(hetzner: &Hetzner, settings: &Settings<'_>) -> Result<(String, String), CloudError> {

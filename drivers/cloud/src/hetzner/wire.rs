@@ -153,12 +153,15 @@ pub(super) struct Location {
     pub(super) name: String,
 }
 
+/// The code for a type that a location has none of just now.
+pub(super) const SOLD_OUT: &str = "resource_unavailable";
+
 /// `{"error":{"code","message"}}`.
 pub(super) fn refusal(status: u16, body: &Value) -> Refusal {
     let text = |key: &str| body["error"][key].as_str().unwrap_or_default().to_owned();
     let (code, message) = (text("code"), text("message"));
     let message = match code.as_str() {
-        "resource_unavailable" | "placement_error" => {
+        SOLD_OUT | "placement_error" => {
             format!("{message}; try another --hetzner-server-location or --hetzner-server-type")
         }
         "resource_limit_exceeded" => format!("{message}; the project's limit is reached"),

@@ -1,6 +1,6 @@
 //! `hetzner` against a project that keeps Hetzner's specification.
 
-use crate::subject::{driver, patient, spec};
+use crate::subject::{Told, driver, patient, spec};
 use machine_drivers::{
     Driver, DriverError, InstanceState, MachineSpec, Silent,
     conformance::{Subject, conformance},
@@ -67,7 +67,7 @@ async fn what_is_not_asked_for_is_decided_and_told() {
     for (option, value, list) in [
         ("hetzner-server-type", "cx12", "there are cax11, cx11, cx23, cx33"),
         ("hetzner-image", "debian-9", "there are debian-11, debian-12, debian-13, ubuntu-24.04"),
-        ("hetzner-server-location", "moon", "there are ash, fsn1"),
+        ("hetzner-server-location", "moon", "there are ash, fsn1, nbg1"),
     ] {
         let other = Cloud::in_project(Arc::clone(&cloud.fake), &[(option, value)]);
         let error = other.driver.check(&other.spec).await.unwrap_err();
@@ -109,13 +109,29 @@ async fn limits_and_passing_trouble_are_waited_out() {
 }
 
 #[tokio::test]
-async fn a_refused_create_takes_back_what_it_made() {
-    let cloud = Cloud::new();
-    cloud.fake.fail_next("POST", "/servers", Fault::Refuse(412, "resource_unavailable"));
-    let error = cloud.driver.create(&cloud.spec, &Silent).await.unwrap_err();
-    assert!(error.to_string().contains("try another --hetzner-server-location"), "{error}");
-    assert!(error.to_string().contains("is also sold in"), "{error}");
-    cloud.nothing_is_left();
+async fn what_is_sold_out_is_ordered_where_it_costs_the_same() {
+    let sold_out = |options: &[(&str, &str)], times: usize| {
+        let cloud = Cloud::in_project(Cloud::new().fake, options);
+        for _ in 0..times {
+            cloud.fake.fail_next("POST", "/servers", Fault::Refuse(412, "resource_unavailable"));
+        }
+        cloud
+    };
+    let told = Told::default();
+    let cloud = sold_out(&[], 1);
+    cloud.driver.create(&cloud.spec, &told).await.unwrap();
+    assert_eq!(cloud.fake.world(|project| project.orders[0]["location"].clone()), "nbg1");
+    assert_eq!(told.steps(), ["Making a cx23 server in fsn1", "cx23 is sold out in fsn1; trying nbg1"]);
+
+    // Nor where it is dearer, nor where the user did not want it.
+    for (options, times) in [(&[][..], 2), (&[("hetzner-server-location", "fsn1")], 1)] {
+        let cloud = sold_out(options, times);
+        let error = cloud.driver.create(&cloud.spec, &Silent).await.unwrap_err().to_string();
+        assert!(error.contains("try another --hetzner-server-location"), "{error}");
+        assert!(error.contains("is also sold in ") && error.ends_with("ash"), "{error}");
+        assert_eq!(cloud.fake.count("POST /servers"), times);
+        cloud.nothing_is_left();
+    }
 }
 
 #[tokio::test]

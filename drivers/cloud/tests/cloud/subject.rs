@@ -1,10 +1,10 @@
 //! Machines for the tests of providers.
 
-use machine_drivers::{Driver, DriverOptions, Identity, MachineSpec, OptionValue};
+use machine_drivers::{Driver, DriverOptions, Identity, MachineSpec, OptionValue, Progress};
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -55,5 +55,21 @@ pub(crate) fn spec(folder: &Path, options: &[(&str, &str)]) -> MachineSpec {
         memory_mib: None,
         disk_gib: None,
         options,
+    }
+}
+
+/// What a user was told on the way.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<Vec<String>>);
+
+impl Told {
+    pub(crate) fn steps(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Progress for Told {
+    fn step(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
     }
 }
