@@ -17,6 +17,7 @@ pub use exec::{CHUNK, Input, Output, whole};
 pub use files::{Attributes, Files};
 pub use ports::{PortForward, forward_ports};
 pub use session::run_command;
+pub use trust::known_hosts;
 
 use std::{io, net::SocketAddr, time::Duration};
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use settings::Settings;
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -98,7 +99,7 @@ impl GenericDriver {
     fn host(&self, spec: &MachineSpec) -> Result<Host, DriverError> {
         settings::check_sizes(spec, "the host is as large as it is")?;
         let settings = Settings::new(OPTIONS, &spec.options);
-        let host = settings.required("generic-ip-address")?;
+        let host = &canonical(settings.required("generic-ip-address")?);
         let port = settings.port("generic-ssh-port")?;
         let engine_socket = settings.text("generic-engine-socket").map(str::to_owned);
         if let Some(socket) = engine_socket.as_deref().filter(|socket| !socket.starts_with('/')) {
@@ -264,6 +265,12 @@ impl Driver for GenericDriver {
     async fn console_tail(&self, instance: &Instance, _lines: usize) -> Result<Vec<String>, DriverError> {
         load(instance).map(|_| Vec::new())
     }
+}
+
+/// A name, or an address as SSH writes it down: with a port it stands in brackets, and IPv6 has many ways to write it.
+fn canonical(host: &str) -> String {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().map_or_else(|_| bare.to_owned(), |address| address.to_string())
 }
 
 fn instance(directory: &Path) -> Instance {

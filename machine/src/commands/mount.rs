@@ -7,6 +7,7 @@ use crate::{
     env_vars,
     error::{CommandError, ErrorKind},
     file_error::FileError,
+    ssh,
     store::files,
 };
 use std::{fs, path::Path, process::Command};
@@ -26,20 +27,30 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Mount) -> Result<(), 
     let whole = lifecycle.whole(&name)?;
     let access = lifecycle.access(&whole).await?;
     let known_hosts = whole.folder.join(files::KNOWN_HOSTS);
-    let public = whole.folder.join(files::HOST_KEY_PUB);
-    let key = fs::read_to_string(&public).map_err(FileError::on("read", &public))?;
+    let known = ssh::known_hosts(&access, &whole.folder).map_err(|error| {
+        CommandError::caused(format!("Could not tell ssh the host key of machine \"{name}\""), &error)
+    })?;
+    if known.is_empty() {
+        let what = format!(
+            "Only the fingerprint of the host key of machine \"{name}\" is known, and ssh wants the key"
+        );
+        return Err(CommandError::new(ErrorKind::Failed, what));
+    }
+    fs::write(&known_hosts, known).map_err(FileError::on("write", &known_hosts))?;
     let endpoint = &access.ssh;
-    fs::write(&known_hosts, format!("[{}]:{} {key}", endpoint.host, endpoint.port))
-        .map_err(FileError::on("write", &known_hosts))?;
+    let client_key = access.keys.client.clone().unwrap_or_else(|| whole.folder.join(files::CLIENT_KEY));
     let option = |name: &str, path: &Path| format!("{name}={}", path.display());
     let options = [
-        option("IdentityFile", &whole.folder.join(files::CLIENT_KEY)),
+        option("IdentityFile", &client_key),
         option("UserKnownHostsFile", &known_hosts),
         "IdentitiesOnly=yes".to_owned(),
         "StrictHostKeyChecking=yes".to_owned(),
         "reconnect,ServerAliveInterval=15".to_owned(),
     ];
-    let source = format!("{}@{}:{path}", endpoint.user, endpoint.host);
+    // An address with colons is bracketed before a path.
+    let host = &endpoint.host;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let source = format!("{}@{host}:{path}", endpoint.user);
     let port = endpoint.port.to_string();
     start(context, "sshfs", &[source, point.display().to_string(), "-p".to_owned(), port], &options)
 }

@@ -1,8 +1,8 @@
 //! Which host key a machine's SSH server must show, and which key of ours it is to accept.
 
 use super::{SshError, keys};
-use machine_drivers::SshKeys;
-use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
+use machine_drivers::{Access, SshEndpoint, SshKeys};
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey, PublicKeyBase64};
 use std::{
     path::Path,
     sync::{Mutex, PoisonError},
@@ -82,6 +82,14 @@ impl HostTrust {
     }
 }
 
+/// What a `known_hosts` file says of a machine, for `ssh` itself; nothing of a key that only its fingerprint is known of.
+pub fn known_hosts(access: &Access, directory: &Path) -> Result<String, SshError> {
+    let SshEndpoint { host, port, .. } = &access.ssh;
+    let name = if *port == 22 { host.clone() } else { format!("[{host}]:{port}") };
+    let keys = HostTrust::of(&access.keys, directory)?.keys;
+    Ok(keys.iter().map(|key| format!("{name} {} {}\n", key.algorithm(), key.public_key_base64())).collect())
+}
+
 /// Our private key: the file that the driver names, else the machine's own.
 pub(super) fn client_key(keys: &SshKeys, directory: &Path) -> Result<PrivateKey, SshError> {
     Ok(match &keys.client {
@@ -94,7 +102,27 @@ pub(super) fn client_key(keys: &SshKeys, directory: &Path) -> Result<PrivateKey,
 mod tests {
     use super::*;
     use crate::store::files;
+    use machine_drivers::EngineHome;
     use std::fs;
+
+    #[test]
+    fn ssh_is_told_the_same() {
+        let own = tempfile::tempdir().unwrap();
+        keys::generate(own.path()).unwrap();
+        let told = |host: &str, port, named: &[&str]| {
+            let ssh = SshEndpoint { host: host.to_owned(), port, user: "root".to_owned() };
+            let host = named.iter().map(|key| (*key).to_owned()).collect();
+            let keys = SshKeys { host, ..SshKeys::default() };
+            let engine = EngineHome::Host;
+            let access = Access { ip: String::new(), ssh, seed_socket: None, keys, engine };
+            known_hosts(&access, own.path()).unwrap()
+        };
+        let line = fs::read_to_string(own.path().join(files::HOST_KEY_PUB)).unwrap();
+        let key = line.rsplit_once(' ').unwrap().0;
+        assert_eq!(told("fd00::2", 22, &[]), format!("fd00::2 {key}\n"));
+        assert_eq!(told("fd00::2", 2222, &[key]), format!("[fd00::2]:2222 {key}\n"));
+        assert_eq!(told("fd00::2", 22, &["SHA256:x"]), "");
+    }
 
     #[test]
     fn the_machines_own_key_or_exactly_those_that_are_named() {

@@ -94,6 +94,19 @@ async fn a_host_key_comes_from_known_hosts_or_is_named_and_is_never_guessed() {
     assert_eq!(access.keys.client, Some(host.home().join(".ssh/id_ed25519")));
     driver.remove(&instance).await.unwrap();
 
+    // However it is written.
+    let mut six = spec.clone();
+    for (written, port, known) in [("[FD00:0::2]", 22, "fd00::2"), ("fd00::2", 2222, "[fd00::2]:2222")] {
+        fs::write(host.home().join(".ssh/known_hosts"), format!("{known} {HOST_KEY}\n")).unwrap();
+        six.options.insert("generic-ip-address".to_owned(), OptionValue::Text(written.to_owned()));
+        six.options.insert("generic-ssh-port".to_owned(), OptionValue::Number(port));
+        let instance = driver.create(&six, &Silent).await.unwrap();
+        driver.start(&instance, &Silent).await.unwrap();
+        let access = driver.access(&instance).await.unwrap();
+        assert_eq!((access.ip.as_str(), access.ssh.host.as_str()), ("fd00::2", "fd00::2"));
+        driver.remove(&instance).await.unwrap();
+    }
+
     let named = OptionValue::List(vec!["SHA256:abc".to_owned()]);
     spec.options.insert("generic-ssh-host-key".to_owned(), named);
     spec.options

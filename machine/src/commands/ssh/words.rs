@@ -58,10 +58,15 @@ pub(super) fn parse(words: Vec<String>) -> Result<Wanted, CommandError> {
     Ok(wanted)
 }
 
-/// `[ADDRESS:]PORT:HOST:PORT`.
+/// `[ADDRESS:]PORT:HOST:PORT`; what has colons itself is in brackets.
 fn forward(text: &str) -> Result<PortForward, CommandError> {
     let wrong = || usage(format!("-L takes [ADDRESS:]PORT:HOST:PORT, not {text:?}"));
-    let parts: Vec<&str> = text.split(':').collect();
+    let mut bracketed = false;
+    let parts = text.split(|letter| {
+        bracketed = (bracketed || letter == '[') && letter != ']';
+        letter == ':' && !bracketed
+    });
+    let parts: Vec<&str> = parts.map(unbracketed).collect();
     let (address, port, host, host_port) = match parts.as_slice() {
         [port, host, host_port] => (IpAddr::from(Ipv4Addr::LOCALHOST), port, host, host_port),
         [address, port, host, host_port] => {
@@ -79,6 +84,10 @@ fn forward(text: &str) -> Result<PortForward, CommandError> {
         host: (*host).to_owned(),
         port: host_port.parse().map_err(|_| wrong())?,
     })
+}
+
+fn unbracketed(part: &str) -> &str {
+    part.strip_prefix('[').and_then(|part| part.strip_suffix(']')).unwrap_or(part)
 }
 
 fn usage(message: String) -> CommandError {
@@ -112,7 +121,10 @@ mod tests {
             ("127.0.0.1:8080", "localhost", 80)
         );
         assert_eq!((second.local.to_string().as_str(), second.host.as_str()), ("0.0.0.0:1", "db"));
-        for wrong in ["-R 1:a:2", "-A", "-L", "-L x", "-L 1:a:b"] {
+        let [forward] = &said("-L [::1]:80:[fd00::2]:81").forwards[..] else { panic!("not one") };
+        assert_eq!((forward.local.to_string().as_str(), forward.host.as_str()), ("[::1]:80", "fd00::2"));
+        assert_eq!(forward.port, 81);
+        for wrong in ["-R 1:a:2", "-A", "-L", "-L x", "-L 1:a:b", "-L 1:fd00::2:3", "-L [1:a:2"] {
             assert_eq!(words(wrong).unwrap_err().kind, ErrorKind::Usage, "{wrong}");
         }
     }
