@@ -115,6 +115,10 @@ pub async fn serve(
         if options.stop_containers_on_exit || with_containers.is_cancelled() {
             stop_containers(&engine).await;
         }
+        if with_containers.is_cancelled() {
+            // The host may go on without us.
+            engine.networks.dismantle().await;
+        }
     };
     // Together: clients that follow a container's output see its end.
     tokio::join!(server::serve(listener, router(state), stop.clone()), containers);

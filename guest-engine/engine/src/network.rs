@@ -191,6 +191,18 @@ impl Networks {
         }
     }
 
+    /// Takes away what the kernel has of all networks, for an end without containers. The next engine makes it anew.
+    pub async fn dismantle(&self) {
+        for name in self.links.bridge_names().await.unwrap_or_default() {
+            if let Err(error) = self.links.remove_bridge(&name).await {
+                tracing::warn!(%error, name, "Bridge was left behind");
+            }
+        }
+        if let Err(error) = self.links.remove_rules().await {
+            tracing::warn!(%error, "Rules were left behind");
+        }
+    }
+
     /// Makes the network's bridge unless that has been done.
     async fn ensure(&self, definition: &Definition) -> Result<()> {
         match definition.driver {

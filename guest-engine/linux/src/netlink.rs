@@ -11,6 +11,7 @@ mod plug;
 mod resolvers;
 mod sandbox;
 mod session;
+mod way_out;
 
 use crate::{nftables, runtime::safe_name};
 use async_trait::async_trait;
@@ -120,6 +121,11 @@ impl LinkLayer for NetlinkLinks {
         bridge::names()
             .await
             .map_err(|error| EngineError::system("Could not list the bridges").because(error))
+    }
+
+    async fn remove_rules(&self) -> Result<()> {
+        let removed = nftables::remove_all().await;
+        removed.map_err(|error| EngineError::system("Could not remove the rules").because(error))
     }
 
     async fn create_sandbox(&self, container: &str) -> Result<PathBuf> {
@@ -236,6 +242,10 @@ impl LinkLayer for NetlinkLinks {
 
     async fn host_resolvers(&self) -> Result<(Vec<String>, Vec<String>)> {
         Ok(resolvers::of_this_host())
+    }
+
+    async fn is_ipv6_only(&self) -> bool {
+        way_out::is_ipv6_only()
     }
 
     async fn host_routes(&self) -> Result<Vec<(Ipv4Addr, u8)>> {

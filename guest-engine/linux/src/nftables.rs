@@ -50,6 +50,15 @@ async fn transaction(fill: impl FnOnce(&mut Batch)) -> io::Result<()> {
     replies.recv_all().await.map_err(|error: ReplyError| io::Error::other(error.to_string()))
 }
 
+/// Removes the table with everything in it, if there is one.
+pub(crate) async fn remove_all() -> io::Result<()> {
+    transaction(|batch| {
+        let header = header();
+        batch.inner.request().op_deltable_do(&header).encode().push_name_bytes(TABLE);
+    })
+    .await
+}
+
 struct Batch {
     inner: Chained<'static>,
 }

@@ -7,6 +7,8 @@ use std::{fmt::Write, net::IpAddr};
 const OUR_OWN: &str = "127.0.0.11";
 /// Resolvers for containers on a host that has none they could reach.
 const FALLBACK_RESOLVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+/// The same that are reached by IPv6.
+const FALLBACK_RESOLVERS6: [&str; 2] = ["2001:4860:4860::8888", "2001:4860:4860::8844"];
 
 /// What `/etc/hosts` begins with in a container that has a network of its own.
 const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
@@ -51,11 +53,14 @@ pub(super) struct Resolvers {
 }
 
 impl Resolvers {
-    /// Drops servers on the host's own loopback, which a container with its own network cannot reach.
-    pub(super) fn reachable_from_elsewhere(mut self) -> Self {
-        self.servers.retain(|server| server.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()));
+    /// Drops servers that a container with its own network cannot reach: those on the host's own loopback, and
+    /// those of IPv6 where it has none (`ipv6`).
+    pub(super) fn reachable_from_elsewhere(mut self, ipv6: bool) -> Self {
+        let reaches = |address: IpAddr| !address.is_loopback() && (ipv6 || address.is_ipv4());
+        self.servers.retain(|server| server.parse().is_ok_and(reaches));
         if self.servers.is_empty() {
-            self.servers = FALLBACK_RESOLVERS.map(str::to_owned).to_vec();
+            let fallback = FALLBACK_RESOLVERS.iter().chain(FALLBACK_RESOLVERS6.iter().filter(|_| ipv6));
+            self.servers = fallback.map(|server| (*server).to_owned()).collect();
         }
         self
     }
@@ -104,10 +109,17 @@ mod tests {
         let resolvers =
             Resolvers { servers: vec!["127.0.0.53".into()], search: vec!["lan".into()], options: vec![] };
         assert_eq!(
-            resolvers.reachable_from_elsewhere().to_file(),
+            resolvers.reachable_from_elsewhere(false).to_file(),
             "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch lan\n"
         );
         let resolvers = Resolvers { servers: vec!["10.0.2.3".into(), "::1".into()], ..Resolvers::default() };
-        assert_eq!(resolvers.reachable_from_elsewhere().to_file(), "nameserver 10.0.2.3\n");
+        assert_eq!(resolvers.reachable_from_elsewhere(false).to_file(), "nameserver 10.0.2.3\n");
+        let servers = || vec!["2001:db8::53".to_owned()];
+        let reached = |servers, ipv6| {
+            Resolvers { servers, ..Resolvers::default() }.reachable_from_elsewhere(ipv6).servers
+        };
+        assert_eq!(reached(servers(), true), servers());
+        assert_eq!(reached(servers(), false), FALLBACK_RESOLVERS);
+        assert_eq!(reached(Vec::new(), true), [FALLBACK_RESOLVERS, FALLBACK_RESOLVERS6].concat());
     }
 }

@@ -224,7 +224,8 @@ impl Shared {
         let (servers, search) = self.networks.host_resolvers().await?;
         let mut resolvers = Resolvers { servers, search, options: Vec::new() };
         if host.network_mode.as_deref() != Some("host") {
-            resolvers = resolvers.reachable_from_elsewhere();
+            let ipv6 = record.attached.values().any(|endpoint| endpoint.address6.is_some());
+            resolvers = resolvers.reachable_from_elsewhere(ipv6);
         }
         for (own, asked) in [
             (&mut resolvers.servers, &host.dns),

@@ -22,6 +22,9 @@ pub(super) struct Predefined {
     identities: Vec<Identity>,
     /// Of the default bridge.
     subnet: Subnet,
+    /// The same of IPv6, on a host that gets out by nothing else.
+    #[serde(default)]
+    subnet6: Option<Subnet>,
     /// What IPv6 subnets are derived from when nobody chooses one.
     #[serde(default)]
     pub(super) site: [u8; 5],
@@ -49,22 +52,26 @@ impl Predefined {
             .iter()
             .map(|(name, _)| Ok(Identity { name: (*name).to_owned(), id: random_id()?, created }))
             .collect::<Result<_>>()?;
-        let made = Self { identities, subnet, site: random_bytes()? };
+        let site = random_bytes()?;
+        // Where IPv4 leads nowhere, containers without IPv6 would reach nobody.
+        let subnet6 = if links.is_ipv6_only().await { default_pools::free_ipv6(&site, &[]) } else { None };
+        let made = Self { identities, subnet, subnet6, site };
         state_file::save(&file, &made).await?;
         Ok(made)
     }
 
     /// `bridge` is the interface of the default bridge.
     pub(super) fn definitions(self, bridge: &str) -> impl Iterator<Item = Definition> {
-        let Self { identities, subnet, .. } = self;
+        let Self { identities, subnet, subnet6, .. } = self;
+        let subnets: Vec<Subnet> = [subnet].into_iter().chain(subnet6).collect();
         identities
             .into_iter()
             .zip(NETWORKS)
-            .map(move |(identity, (_, driver))| definition(identity, driver, subnet, bridge))
+            .map(move |(identity, (_, driver))| definition(identity, driver, &subnets, bridge))
     }
 }
 
-fn definition(identity: Identity, driver: Driver, subnet: Subnet, interface: &str) -> Definition {
+fn definition(identity: Identity, driver: Driver, subnets: &[Subnet], interface: &str) -> Definition {
     let bridge = driver == Driver::Bridge;
     let options = [
         ("com.docker.network.bridge.default_bridge", "true"),
@@ -79,7 +86,7 @@ fn definition(identity: Identity, driver: Driver, subnet: Subnet, interface: &st
         id: identity.id,
         created: identity.created,
         driver,
-        ipv6: false,
+        ipv6: bridge && subnets.iter().any(|subnet| !subnet.is_ipv4()),
         internal: false,
         attachable: false,
         options: options
@@ -89,7 +96,7 @@ fn definition(identity: Identity, driver: Driver, subnet: Subnet, interface: &st
             .collect(),
         labels: BTreeMap::new(),
         ipam_options: None,
-        plans: if bridge { vec![automatic(subnet)] } else { Vec::new() },
+        plans: subnets.iter().filter(|_| bridge).map(|subnet| automatic(*subnet)).collect(),
         idle_plans: Vec::new(),
     }
 }

@@ -101,7 +101,10 @@ impl State {
         if self.networks.values().any(|network| network.definition.name == name) {
             return Err(EngineError::conflict(format!("network with name {name} already exists")));
         }
-        let ipv6 = request.enable_ipv6.unwrap_or(false);
+        // As the default bridge has it, unless somebody says.
+        let usual =
+            driver == Driver::Bridge && self.find("bridge").is_ok_and(|bridge| bridge.definition.ipv6);
+        let ipv6 = request.enable_ipv6.unwrap_or(usual);
         let ipam = request.ipam.unwrap_or_default();
         let asked = request::plans(ipam.config.as_deref().unwrap_or_default(), ipv6)?;
         let (asked, idle): (Vec<_>, Vec<_>) =

@@ -83,6 +83,27 @@ async fn definitions_survive_and_predefined_networks_stay() {
 }
 
 #[tokio::test]
+async fn where_ipv4_leads_nowhere_networks_have_ipv6() {
+    let root = tempfile::tempdir().unwrap();
+    let open = async |links: MemoryLinks| {
+        let (links, host) = (Arc::new(links), Arc::new(NoHost));
+        Networks::open(root.path(), links, host, Arc::default(), BRIDGE_INTERFACE).await.unwrap()
+    };
+    let has_ipv6 = |networks: &Networks, name: &str| {
+        let definition = networks.find(name).unwrap().definition;
+        assert_eq!(definition.ipv6, definition.plan(false).is_some());
+        definition.ipv6
+    };
+    let networks = open(MemoryLinks::ipv6_only()).await;
+    networks.create(request("mine", "")).await.unwrap();
+    networks.create(NetworkCreateRequest { enable_ipv6: Some(false), ..request("other", "") }).await.unwrap();
+    assert!(has_ipv6(&networks, "bridge") && has_ipv6(&networks, "mine"));
+    assert!(!has_ipv6(&networks, "other") && !has_ipv6(&networks, "host"));
+    // It was decided when the engine came there.
+    assert!(has_ipv6(&open(MemoryLinks::default()).await, "bridge"));
+}
+
+#[tokio::test]
 async fn names_subnets_and_drivers_are_refused_as_dockerd_does() {
     let site = site().await;
     let networks = &site.networks;

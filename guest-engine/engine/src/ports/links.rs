@@ -23,6 +23,9 @@ pub trait LinkLayer: Debug + Send + Sync {
     /// Interface names of every bridge that [`Self::ensure_bridge`] made, for finding leftovers.
     async fn bridge_names(&self) -> Result<Vec<String>>;
 
+    /// Removes what rules are left when the bridges are gone.
+    async fn remove_rules(&self) -> Result<()>;
+
     /// Makes a network namespace with loopback up and says where it is bound. Harmless to repeat.
     async fn create_sandbox(&self, container: &str) -> Result<PathBuf>;
 
@@ -65,6 +68,11 @@ pub trait LinkLayer: Debug + Send + Sync {
     /// Addresses of the resolvers the host itself uses, for containers' `/etc/resolv.conf`, and its
     /// search domains.
     async fn host_resolvers(&self) -> Result<(Vec<String>, Vec<String>)>;
+
+    /// Whether the host gets out to others by IPv6, and not by IPv4. Not known is no.
+    async fn is_ipv6_only(&self) -> bool {
+        false
+    }
 
     /// Networks that the host routes to already, as address and prefix length, so that a bridge does not
     /// take one of them. None known is no error.

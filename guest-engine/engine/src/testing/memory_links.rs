@@ -21,6 +21,8 @@ use std::{
 pub struct MemoryLinks {
     state: Mutex<State>,
     fail_joins: AtomicBool,
+    /// The host has no way out by IPv4.
+    ipv6_only: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,11 @@ struct State {
 }
 
 impl MemoryLinks {
+    /// Of a host that gets out by IPv6 only.
+    pub fn ipv6_only() -> Self {
+        Self { ipv6_only: true, ..Self::default() }
+    }
+
     /// Ids of containers with a sandbox.
     pub fn sandboxes(&self) -> Vec<String> {
         self.state().sandboxes.keys().cloned().collect()
@@ -87,6 +94,11 @@ impl LinkLayer for MemoryLinks {
 
     async fn bridge_names(&self) -> Result<Vec<String>> {
         Ok(self.state().bridges.keys().cloned().collect())
+    }
+
+    async fn remove_rules(&self) -> Result<()> {
+        self.state().open.clear();
+        Ok(())
     }
 
     async fn create_sandbox(&self, container: &str) -> Result<PathBuf> {
@@ -186,6 +198,10 @@ impl LinkLayer for MemoryLinks {
 
     async fn host_resolvers(&self) -> Result<(Vec<String>, Vec<String>)> {
         Ok((vec!["10.0.2.3".to_owned()], Vec::new()))
+    }
+
+    async fn is_ipv6_only(&self) -> bool {
+        self.ipv6_only
     }
 
     async fn host_routes(&self) -> Result<Vec<(Ipv4Addr, u8)>> {

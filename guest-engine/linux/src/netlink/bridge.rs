@@ -1,6 +1,6 @@
 //! A bridge with its addresses, and forwarding switched on.
 
-use super::{LinkError, session::Session};
+use super::{LinkError, session::Session, way_out};
 use crate::nftables::BRIDGE_GROUP;
 use engine::ports::BridgeSpec;
 use futures_util::TryStreamExt;
@@ -64,6 +64,13 @@ pub(super) async fn ensure(bridge: &BridgeSpec) -> Result<(), LinkError> {
     write(&sysctl("ipv4", "route_localnet"), "1")?;
     write(Path::new("/proc/sys/net/ipv4/ip_forward"), "1")?;
     if ipv6 {
+        // A host that forwards does not listen to routers any more, and drops the way out that it has from one.
+        for interface in way_out::announced() {
+            let listens = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra"));
+            if fs::read_to_string(&listens)?.trim() == "1" {
+                write(&listens, "2")?;
+            }
+        }
         write(Path::new("/proc/sys/net/ipv6/conf/all/forwarding"), "1")?;
     }
     Ok(())

@@ -3,9 +3,12 @@
 use engine::ports::{BridgeSpec, EndpointSpec, LinkLayer, MacvlanMode, Plug};
 use engine_linux::NetlinkLinks;
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, netdevice, sendto, socket_with, sockopt,
+};
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV6, UdpSocket},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -164,6 +167,43 @@ fn a_macvlan_is_on_the_parents_network() {
         links.unplug("aaa", "eth0").await.unwrap();
         assert!(links.has_interface("out0").await.unwrap() && !links.has_interface("nope").await.unwrap());
         links.remove_sandbox("aaa").await.unwrap();
+    });
+}
+
+/// What a router says to everybody by this interface: it is the way out.
+fn announce(interface: &str) {
+    let socket =
+        socket_with(AddressFamily::INET6, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::ICMPV6));
+    let socket = socket.unwrap();
+    // Nobody listens to what may have come from farther away.
+    sockopt::set_ipv6_multicast_hops(&socket, 255).unwrap();
+    let index = netdevice::name_to_index(&socket, interface).unwrap();
+    let everybody = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+    let lifetime = 1800_u16.to_be_bytes();
+    let message = [&[134, 0, 0, 0, 64, 0], &lifetime[..], &[0; 8]].concat();
+    // Until its own address is one.
+    drop(sendto(&socket, &message, SendFlags::empty(), &everybody));
+}
+
+#[test]
+fn a_host_that_follows_a_router_does_so_still() {
+    isolated(async |links| {
+        let outside = outside(Ipv4Addr::new(10, 99, 9, 9));
+        let switch = |name: &str| PathBuf::from("/proc/sys/net/ipv6/conf").join(name);
+        fs::write(switch("all/forwarding"), "0").unwrap();
+        fs::write(switch("out0/accept_ra"), "1").unwrap();
+        assert!(!links.is_ipv6_only().await);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !links.is_ipv6_only().await {
+            assert!(Instant::now() < deadline, "nobody follows the router");
+            inside(&outside, || announce("out1"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut bridge = bridge("br-a", 1, true);
+        bridge.addresses.push(("fd99::1".parse().unwrap(), 64));
+        links.ensure_bridge(&bridge).await.unwrap();
+        assert_eq!(fs::read_to_string(switch("all/forwarding")).unwrap().trim(), "1");
+        assert!(links.is_ipv6_only().await, "the way out is lost");
     });
 }
 
