@@ -7,6 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "machine-engine", version, about)]
 pub struct Arguments {
+    /// Log to this file and, of the same size at most, FILE.1, instead of to standard error
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -19,6 +22,13 @@ pub enum Command {
     /// Show folders of the user's computer
     #[command(hide = true)]
     Folders(crate::folders::Options),
+    /// Carry standard input and output to a socket
+    #[command(hide = true)]
+    Dial {
+        /// Path of a unix socket, or an address with a port
+        #[arg(value_name = "PATH|ADDRESS")]
+        target: String,
+    },
     /// Serve SSH inside a guest
     #[command(hide = true)]
     Sshd(crate::sshd::Options),

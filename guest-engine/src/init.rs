@@ -22,7 +22,6 @@ mod mounts;
 mod netlink;
 mod network;
 mod power;
-mod service_log;
 mod services;
 mod session;
 mod shutdown;

@@ -2,8 +2,10 @@
 
 #![recursion_limit = "256"] // `json!` of objects with as many fields as Docker's HostConfig
 
+pub mod bounded_log;
 mod buildkit;
 pub mod config;
+pub mod dial;
 pub mod folders;
 pub mod host_facts;
 pub mod http;

@@ -6,18 +6,19 @@ use clap::Parser;
 use engine::engine::Ports;
 use engine_linux::{FolderVolumes, NetlinkLinks, OverlayLayers, ShimRuntime, container_init, shim};
 use guest_engine::{
+    bounded_log::BoundedLog,
     config::{Arguments, Command, ServeOptions},
-    folders, init,
+    dial, folders, init,
     keeper_link::KeeperLink,
     ready, serve, sshd,
 };
 use std::{
     error::Error,
     ffi::OsString,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 fn main() -> ExitCode {
@@ -33,9 +34,13 @@ fn main() -> ExitCode {
         init::run();
     }
     let arguments = Arguments::parse_from(arguments);
-    log_to_stderr();
+    if let Err(error) = log_to(arguments.log_file.as_deref()) {
+        report(&error);
+        return ExitCode::FAILURE;
+    }
     let done = match arguments.command {
         Command::Serve(options) => run_engine(options),
+        Command::Dial { target } => dial::run(&target).map_err(Into::into),
         Command::Folders(options) => folders::run(&options).map_err(Into::into),
         Command::Sshd(options) => sshd::run(options).map_err(Into::into),
     };
@@ -76,10 +81,16 @@ fn adapters(options: &ServeOptions, keeper: Arc<KeeperLink>) -> Ports {
     }
 }
 
-fn log_to_stderr() {
+/// To the file, else to standard error.
+fn log_to(file: Option<&Path>) -> io::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MACHINE_ENGINE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    match file {
+        Some(file) => log.with_writer(Mutex::new(BoundedLog::open(file)?)).init(),
+        None => log.with_writer(io::stderr).init(),
+    }
+    Ok(())
 }
 
 fn report(error: &dyn Error) {

@@ -283,7 +283,7 @@ pub struct Logs {
     /// What the guest printed on its console (this is the default)
     #[arg(long, conflicts_with_all = ["engine", "keeper"])]
     pub console: bool,
-    /// What the machine's engine logged since the guest was started
+    /// What the machine's engine logged, in a guest since that was started
     #[arg(long, conflicts_with = "keeper")]
     pub engine: bool,
     /// What the machine's keeper logged

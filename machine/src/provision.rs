@@ -16,6 +16,7 @@ mod binary;
 mod facts;
 mod folders;
 mod service;
+mod service_file;
 
 pub use binary::{BinaryError, EngineBinary};
 pub use facts::{Facts, Init};

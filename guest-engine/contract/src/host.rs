@@ -23,5 +23,9 @@ pub const FOLDERS_SOCKET: &str = "/run/machine-engine/folders.sock";
 pub const FOLDERS_PLACES: &str = "/run/machine-engine/folders";
 /// Those links and the folders that they needed, one a line: all of ours that is outside of our own places.
 pub const FOLDERS_MADE: &str = "/var/lib/machine-engine/folders";
-/// Folders for the binary, best first: some systems keep `/usr` read-only.
+/// Folders for the binary's folder, best first: some systems keep `/usr` read-only.
 pub const LIBRARIES: [&str; 3] = ["/usr/local/lib", "/opt", "/var/lib"];
+/// The binary's folder in one of those. By the name `bin` SELinux's policies know programs that a service may be.
+pub const PROGRAMS: &str = "machine-engine/bin";
+/// What the binary says on standard error, as `dial`, once it is connected.
+pub const DIALLED: &str = "dialled\n";

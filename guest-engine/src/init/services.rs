@@ -9,7 +9,8 @@
 //! ```
 
 use super::children::{Children, Exit, pid};
-use super::{identity, log, service_log};
+use super::{identity, log};
+use crate::bounded_log;
 use guest_contract::folders::SharedFolder;
 use guest_contract::paths::{DATA_ROOT, ENGINE_SOCKET, RUN_ROOT, SSH_PORT};
 use guest_contract::seed::EngineSettings;
@@ -247,7 +248,7 @@ impl Service {
                 pause = FIRST_PAUSE;
             }
             let name = self.name;
-            let said = service_log::last_line(&self.log).map(|line| format!(" ({line})")).unwrap_or_default();
+            let said = bounded_log::last_line(&self.log).map(|line| format!(" ({line})")).unwrap_or_default();
             log::line(format_args!("{name} {ended}{said}; starting it again in {pause:?}"));
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -283,7 +284,7 @@ impl Service {
         if let Some(stderr) = child.stderr.take() {
             let path = self.log.clone();
             super::thread("log", move || {
-                if let Err(error) = service_log::copy(stderr, &path) {
+                if let Err(error) = bounded_log::copy(stderr, &path) {
                     log::line(format_args!("Could not write {}: {error}", path.display()));
                 }
             });

@@ -9,7 +9,8 @@ use crate::{
     ssh,
     store::files,
 };
-use guest_contract::paths::ENGINE_LOG;
+use guest_contract::{host::SERVICE, paths::ENGINE_LOG};
+use machine_drivers::EngineHome;
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
@@ -50,11 +51,29 @@ pub(super) async fn run(context: &Context<'_>, arguments: &Logs) -> Result<(), C
     }
 }
 
-/// The guest's own `tail` reads its log.
+/// What reads it there does so as root.
 async fn engine(context: &Context<'_>, whole: &Whole, arguments: &Logs) -> Result<(), CommandError> {
     let access = context.lifecycle().access(whole).await?;
-    let follow = if arguments.follow { " -F" } else { "" };
-    let command = format!("exec tail -n {}{follow} {ENGINE_LOG}", arguments.tail);
+    let Logs { tail, follow, .. } = arguments;
+    let follow = |option: &'static str| if *follow { option } else { "" };
+    let command = match &access.engine {
+        EngineHome::Guest => format!("exec tail -n {tail}{} {ENGINE_LOG}", follow(" -F")),
+        EngineHome::Host => format!(
+            "if [ -d /run/systemd/system ]; then set -- journalctl -q --no-pager -o cat -u {SERVICE} -n {tail}{}; \
+             else set -- tail -n {tail}{} /var/log/{SERVICE}.log; fi; \
+             [ \"$(id -u)\" -ne 0 ] || exec \"$@\"; \
+             if command -v sudo >/dev/null; then exec sudo -n \"$@\"; else exec doas -n \"$@\"; fi",
+            follow(" -f"),
+            follow(" -F")
+        ),
+        EngineHome::Existing(socket) => {
+            let message = format!(
+                "The engine of \"{}\" at {socket} is not of machine, and keeps its log itself",
+                whole.record.name
+            );
+            return Err(CommandError::new(ErrorKind::Failed, message));
+        }
+    };
     let code =
         ssh::run_command(&access, &whole.folder, Some(vec![command]), false).await.map_err(|error| {
             CommandError::caused(

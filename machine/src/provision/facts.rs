@@ -170,7 +170,7 @@ impl Facts {
             return Err(Unfit::Space { free_mib: free / 1024 });
         }
         let library = self.library.as_deref().filter(|folder| host::LIBRARIES.contains(folder));
-        Ok(format!("{}/{}", library.ok_or(Unfit::ReadOnly)?, host::SERVICE))
+        Ok(format!("{}/{}", library.ok_or(Unfit::ReadOnly)?, host::PROGRAMS))
     }
 
     /// Why these folders cannot be shown there, if so.
@@ -261,7 +261,7 @@ mod tests {
     fn a_probe_is_read_and_a_cut_one_refused() {
         let facts = facts(&[]);
         assert_eq!((facts.os.as_str(), facts.becoming()), ("Debian GNU/Linux 12 (bookworm)", "sudo -n "));
-        assert_eq!(facts.place().unwrap(), "/usr/local/lib/machine-engine");
+        assert_eq!(facts.place().unwrap(), "/usr/local/lib/machine-engine/bin");
         assert!(facts.has_dockerd() && facts.has_tool("gzip") && !facts.has_tool("nft"));
         assert!(facts.has_binary("engine-1") && !facts.has_binary("engine-2"));
         assert_eq!(Facts::parse(&DEBIAN.replace("end=yes\n", "")), None);
@@ -280,6 +280,6 @@ mod tests {
         // Whoever answers the probe does not choose where we write.
         assert_eq!(unfit("library=/usr/local/lib\n", "library=/etc; rm -rf /\n"), Unfit::ReadOnly);
         let flatcar = facts(&[("library=/usr/local/lib", "library=/opt")]);
-        assert_eq!(flatcar.place().unwrap(), "/opt/machine-engine");
+        assert_eq!(flatcar.place().unwrap(), "/opt/machine-engine/bin");
     }
 }

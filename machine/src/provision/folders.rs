@@ -3,7 +3,7 @@
 
 use super::{
     facts::{Init, Unfit},
-    service::{shell_quoted, systemd_quoted},
+    service_file::Service,
 };
 use guest_contract::{folders::SharedFolder, host};
 
@@ -48,15 +48,20 @@ pub(super) fn service(library: &str, init: &Init, group: &str, folders: &[Shared
         return String::new();
     }
     let program = format!("{library}/{PROGRAM}");
-    let arguments = arguments(group, folders);
+    let service = Service {
+        name: host::FOLDERS_SERVICE,
+        description: "Folders of the user's computer for containers of machine",
+        program: &program,
+        arguments: arguments(group, folders).into_iter().map(str::to_owned).collect(),
+    };
     match init {
-        Init::OpenRc => openrc(&program, &arguments),
-        _ => systemd(&program, &arguments),
+        Init::OpenRc => openrc(&service),
+        _ => systemd(&service),
     }
 }
 
 fn arguments<'a>(group: &'a str, folders: &'a [SharedFolder]) -> Vec<&'a str> {
-    let mut arguments = vec!["--socket", host::FOLDERS_SOCKET];
+    let mut arguments = vec!["folders", "--socket", host::FOLDERS_SOCKET];
     if !group.is_empty() {
         arguments.extend(["--group", group]);
     }
@@ -67,54 +72,31 @@ fn arguments<'a>(group: &'a str, folders: &'a [SharedFolder]) -> Vec<&'a str> {
     arguments
 }
 
-fn systemd(program: &str, arguments: &[&str]) -> String {
-    let arguments: String =
-        arguments.iter().map(|argument| format!(" {}", systemd_quoted(argument))).collect();
-    format!(
-        "# Written by machine; changes are overwritten.\n\
-         [Unit]\n\
-         Description=Folders of the user's computer for containers of machine\n\
-         After=local-fs.target\n\
-         Before={engine}.service\n\
-         StartLimitIntervalSec=0\n\n\
-         [Service]\n\
-         Type=notify\n\
-         ExecStartPre=-/bin/sh -c 'modprobe -q fuse'\n\
-         ExecStart={program} folders{arguments}\n\
+fn systemd(service: &Service<'_>) -> String {
+    service.systemd(
+        &format!(
+            "After=local-fs.target\n\
+             Before={engine}.service\n\
+             StartLimitIntervalSec=0\n",
+            engine = host::SERVICE,
+        ),
+        "ExecStartPre=-/bin/sh -c 'modprobe -q fuse'\n\
          Restart=always\n\
-         RestartSec=1\n\
          TimeoutStartSec=30\n\
-         TasksMax=infinity\n\
-         OOMScoreAdjust=-900\n\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        engine = host::SERVICE,
+         OOMScoreAdjust=-900\n",
     )
 }
 
-fn openrc(program: &str, arguments: &[&str]) -> String {
-    let arguments: Vec<String> = arguments.iter().map(|argument| shell_quoted(argument)).collect();
-    format!(
-        "#!/sbin/openrc-run\n\
-         # Written by machine; changes are overwritten.\n\
-         description=\"Folders of the user's computer for containers of machine\"\n\
-         supervisor=supervise-daemon\n\
-         command={}\n\
-         command_args={}\n\
-         pidfile=/run/{name}.pid\n\
-         output_log=/var/log/{name}.log\n\
-         error_log=/var/log/{name}.log\n\
-         respawn_delay=1\n\
-         depend() {{\n    after localmount\n    before {engine}\n}}\n\
-         start_pre() {{\n    modprobe -q fuse\n    rm -f {socket}\n    checkpath -d -m 0755 {folder}\n}}\n",
-        shell_quoted(program),
-        // Read by a shell once more.
-        shell_quoted(&format!("folders {}", arguments.join(" "))),
-        name = host::FOLDERS_SERVICE,
+/// The engine is started next, and with it containers for which the folders must be there: the socket tells.
+fn openrc(service: &Service<'_>) -> String {
+    service.openrc(&format!(
+        "depend() {{\n    after localmount\n    before {engine}\n}}\n\
+         start_pre() {{\n    modprobe -q fuse\n    rm -f {socket}\n    checkpath -d -m 0755 /run/{engine}\n}}\n\
+         start_post() {{\n    tries=0\n    until [ -S {socket} ] || [ $tries -ge 150 ]; do\n        \
+         tries=$((tries + 1))\n        sleep 0.2\n    done\n}}\n",
         engine = host::SERVICE,
         socket = host::FOLDERS_SOCKET,
-        folder = "/run/machine-engine",
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -131,7 +113,7 @@ mod tests {
         let folders = [folder("/home/me/a b", false), folder("/srv/50%", true)];
         let unit = service("/opt/x", &Init::Systemd, "machine-engine", &folders);
         let line = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
-        assert!(line.starts_with("ExecStart=/opt/x/folders folders "), "{line}");
+        assert!(line.starts_with("ExecStart=/opt/x/folders \"folders\" "), "{line}");
         assert!(line.ends_with("\"--folder\" \"/home/me/a b\" \"--read-only\" \"/srv/50%%\""), "{line}");
         assert!(line.contains("\"--group\" \"machine-engine\""), "{line}");
         assert!(unit.contains("Before=machine-engine.service\n"));

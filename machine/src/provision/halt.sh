@@ -28,15 +28,15 @@ drop_folders
 rm -f "$SERVICE_FILE" "$SERVICE_FILE.previous"
 [ "$INIT" != systemd ] || systemctl daemon-reload
 has ip && ip link delete "$BRIDGE" 2>/dev/null
-has nft && nft delete table ip machine 2>/dev/null
+has nft && nft delete table inet machine 2>/dev/null
 # Mounts of a crashed engine, deepest first: what is mounted there is not ours to delete through.
 mounts() { awk '{ print $2 }' /proc/mounts | grep -E '^(/var/lib|/run)/machine-engine/' | sort -r; }
 mounts | while read -r mount; do umount -l "$mount" 2>/dev/null; done
 if [ -n "$(mounts)" ]; then printf 'error=Could not unmount %s\n' "$(mounts | tr '\n' ' ')"; exit 1; fi
 rm -rf --one-file-system /var/lib/machine-engine /run/machine-engine 2>/dev/null ||
     rm -rf /var/lib/machine-engine /run/machine-engine
-rm -rf /usr/local/lib/machine-engine /opt/machine-engine /etc/machine-engine /var/log/$name.log \
-    /var/log/$FOLDERS_SERVICE.log
+rm -rf /usr/local/lib/machine-engine /opt/machine-engine /etc/machine-engine /var/log/$name.log* \
+    /var/log/$FOLDERS_SERVICE.log*
 if getent group $name >/dev/null 2>&1; then groupdel $name 2>/dev/null || delgroup $name 2>/dev/null; fi
 left=
 for path in "$SERVICE_FILE" /var/lib/machine-engine /etc/machine-engine; do

@@ -37,7 +37,7 @@ receive() {
     (umask 022; mkdir -p "$LIBRARY" && $UNPACK >"$part") && [ "$(wc -c <"$part")" -eq "$LENGTH" ] &&
         chmod 755 "$part" && mv -f "$part" "$LIBRARY/$ENGINE" && return
     rm -f "$part"
-    rmdir "$LIBRARY" 2>/dev/null
+    rmdir "$LIBRARY" "${LIBRARY%/*}" 2>/dev/null
     return 1
 }
 
@@ -114,7 +114,7 @@ else
     show_folders '' ''
     rm -f "$SERVICE_FILE" $SETTINGS/environment
     rm -f "$LIBRARY/$ENGINE"
-    rmdir $SETTINGS "$LIBRARY" "$DATA" "${DATA%/*}" "${SOCKET%/*}" 2>/dev/null
+    rmdir $SETTINGS "$LIBRARY" "${LIBRARY%/*}" "$DATA" "${DATA%/*}" "${SOCKET%/*}" 2>/dev/null
     [ "$INIT" != systemd ] || systemctl daemon-reload
 fi
 exit 1

@@ -38,7 +38,7 @@ for folder in /usr/local/lib /opt /var/lib; do
     (: >"$folder/.machine-engine") 2>/dev/null || continue
     rm -f "$folder/.machine-engine"
     say library "$folder"
-    for file in "$folder"/machine-engine/engine-*; do
+    for file in "$folder"/machine-engine/bin/engine-*; do
         case $file in *.part) ;; *) [ ! -x "$file" ] || say binary "${file##*/}" ;; esac
     done
     break

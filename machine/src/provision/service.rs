@@ -5,6 +5,7 @@ use super::{
     binary::{self, Loaded},
     facts::{Facts, Init, Unfit},
     folders,
+    service_file::Service,
 };
 use guest_contract::{host, paths::SSH_USER};
 
@@ -38,9 +39,15 @@ impl Installation {
         let group_user = if facts.user == SSH_USER { String::new() } else { facts.user.clone() };
         let arguments = arguments(plan, &group_user);
         let program = format!("{library}/{engine}");
+        let service = Service {
+            name: host::SERVICE,
+            description: "Container engine of machine",
+            program: &program,
+            arguments,
+        };
         let (service, environment) = match &init {
-            Init::OpenRc => (openrc(&program, &arguments), shell_exports(&plan.engine.env)),
-            _ => (systemd(&program, &arguments, facts.has_dockerd()), environment_file(&plan.engine.env)),
+            Init::OpenRc => (openrc(&service), shell_exports(&plan.engine.env)),
+            _ => (systemd(&service, facts.has_dockerd()), environment_file(&plan.engine.env)),
         };
         let group = if group_user.is_empty() { "" } else { host::SERVICE };
         let folders_service = folders::service(&library, &init, group, plan.folders);
@@ -94,7 +101,7 @@ pub(super) fn assign(variables: &[(&str, &str)]) -> String {
 }
 
 fn arguments(plan: &HostPlan<'_>, group_user: &str) -> Vec<String> {
-    let mut arguments: Vec<String> = Vec::new();
+    let mut arguments = vec!["serve".to_owned()];
     let mut option = |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
     option("--socket", host::ENGINE_SOCKET);
     if !group_user.is_empty() {
@@ -116,9 +123,7 @@ fn arguments(plan: &HostPlan<'_>, group_user: &str) -> Vec<String> {
     arguments
 }
 
-fn systemd(program: &str, arguments: &[String], dockerd: bool) -> String {
-    let arguments: String =
-        arguments.iter().map(|argument| format!(" {}", systemd_quoted(argument))).collect();
+fn systemd(service: &Service<'_>, dockerd: bool) -> String {
     // dockerd drops what other bridges forward, but for what this chain of its lets through.
     let coexist = if dockerd {
         let bridge = host::BRIDGE;
@@ -133,74 +138,48 @@ fn systemd(program: &str, arguments: &[String], dockerd: bool) -> String {
         String::new()
     };
     let after = if dockerd { " docker.service" } else { "" };
-    format!(
-        "# Written by machine; changes are overwritten.\n\
-         [Unit]\n\
-         Description=Container engine of machine\n\
-         After=network.target local-fs.target{after}\n\
-         StartLimitIntervalSec=60\n\
-         StartLimitBurst=5\n\n\
-         [Service]\n\
-         Type=notify\n\
-         EnvironmentFile=-{settings}/environment\n\
-         ExecStart={program} serve{arguments}\n\
-         {coexist}\
-         # Containers outlive the engine: it takes them over when it is back. When the host goes down it\n\
-         # must stop them itself, or systemd waits a minute and a half for the first that ignores SIGTERM.\n\
-         KillMode=process\n\
-         ExecStop=/bin/sh -c '[ \"$$(systemctl is-system-running)\" != stopping ] || {{ \
-         kill -USR1 $$MAINPID; while kill -0 $$MAINPID 2>/dev/null; do sleep 0.2; done; }}'\n\
-         Restart=on-failure\n\
-         RestartSec=1\n\
-         TimeoutStartSec=90\n\
-         TimeoutStopSec=30\n\
-         Delegate=yes\n\
-         TasksMax=infinity\n\
-         LimitNOFILE=1048576\n\
-         LimitNPROC=infinity\n\
-         LimitCORE=infinity\n\
-         OOMScoreAdjust=-500\n\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        settings = host::SETTINGS,
+    service.systemd(
+        &format!(
+            "After=network.target local-fs.target{after}\n\
+             StartLimitIntervalSec=60\n\
+             StartLimitBurst=5\n"
+        ),
+        &format!(
+            "EnvironmentFile=-{settings}/environment\n\
+             {coexist}\
+             # Containers outlive the engine: it takes them over when it is back. When the host goes down it\n\
+             # must stop them itself, or systemd waits a minute and a half for the first that ignores SIGTERM.\n\
+             KillMode=process\n\
+             ExecStop=/bin/sh -c '[ \"$$(systemctl is-system-running)\" != stopping ] || {{ \
+             kill -USR1 $$MAINPID; while kill -0 $$MAINPID 2>/dev/null; do sleep 0.2; done; }}'\n\
+             Restart=on-failure\n\
+             TimeoutStartSec=90\n\
+             TimeoutStopSec=30\n\
+             Delegate=yes\n\
+             LimitNOFILE=1048576\n\
+             LimitNPROC=infinity\n\
+             LimitCORE=infinity\n\
+             OOMScoreAdjust=-500\n",
+            settings = host::SETTINGS,
+        ),
     )
 }
 
 /// supervise-daemon starts the engine again whenever it ends. The signal for "stop the containers as well" is
 /// therefore followed at once by the ordinary stop, which ends the supervisor, and that waits for the engine.
-fn openrc(program: &str, arguments: &[String]) -> String {
-    let arguments: Vec<String> = arguments.iter().map(|argument| shell_quoted(argument)).collect();
-    format!(
-        "#!/sbin/openrc-run\n\
-         # Written by machine; changes are overwritten.\n\
-         description=\"Container engine of machine\"\n\
-         supervisor=supervise-daemon\n\
-         command={program}\n\
-         command_args={arguments}\n\
-         pidfile=/run/{service}/pid\n\
-         output_log=/var/log/{service}.log\n\
-         error_log=/var/log/{service}.log\n\
-         respawn_delay=1\n\
-         respawn_max=5\n\
+fn openrc(service: &Service<'_>) -> String {
+    service.openrc(&format!(
+        "respawn_max=5\n\
          respawn_period=60\n\
          retry=TERM/30/KILL/5\n\
          rc_ulimit=\"-n 1048576\"\n\
          depend() {{\n    want cgroups\n    use net\n    after localmount cgroups firewall docker\n}}\n\
-         start_pre() {{\n    set -a\n    . {settings}/environment\n    set +a\n    checkpath -d -m 0755 /run/{service}\n}}\n\
+         start_pre() {{\n    set -a\n    . {settings}/environment\n    set +a\n    checkpath -d -m 0755 /run/{name}\n}}\n\
          stop_pre() {{\n    case $RC_RUNLEVEL in shutdown | reboot) ;; *) return 0 ;; esac\n    \
          kill -USR1 \"$(service_get_value child_pid)\"\n    return 0\n}}\n",
-        program = shell_quoted(program),
-        // Read by a shell once more.
-        arguments = shell_quoted(&format!("serve {}", arguments.join(" "))),
-        service = host::SERVICE,
+        name = host::SERVICE,
         settings = host::SETTINGS,
-    )
-}
-
-/// One word of `ExecStart`, which knows variables and specifiers.
-pub(super) fn systemd_quoted(word: &str) -> String {
-    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    format!("\"{escaped}\"")
+    ))
 }
 
 pub(super) fn shell_quoted(word: &str) -> String {
@@ -229,7 +208,6 @@ mod tests {
     #[test]
     fn words_survive_their_readers() {
         assert_eq!(shell_quoted("it's"), r"'it'\''s'");
-        assert_eq!(systemd_quoted(r#"a "b" 50% $x \"#), r#""a \"b\" 50%% $$x \\""#);
         assert_eq!(environment_file(&["A=$x \"q\"".to_owned()]), "A=\"\\$x \\\"q\\\"\"\n");
         assert_eq!(shell_exports(&["A=it's".to_owned()]), "A='it'\\''s'\n");
         let run = std::process::Command::new("sh")
@@ -241,9 +219,9 @@ mod tests {
 
     #[test]
     fn dockerd_is_let_be_and_our_bridge_let_through() {
-        let with = systemd("/x/engine", &["--label".to_owned(), "a=b c".to_owned()], true);
-        assert!(with.contains("ExecStart=/x/engine serve \"--label\" \"a=b c\"\n"), "{with}");
+        let service = Service { name: "", description: "", program: "/x/engine", arguments: Vec::new() };
+        let with = systemd(&service, true);
         assert_eq!(with.matches("DOCKER-USER").count(), 4);
-        assert!(!systemd("/x/engine", &[], false).contains("docker"));
+        assert!(!systemd(&service, false).contains("docker"));
     }
 }

@@ -4,9 +4,10 @@ use super::{
     SshError, keys,
     trust::{self, HostTrust},
 };
-use machine_drivers::{Access, SshEndpoint};
+use guest_contract::host;
+use machine_drivers::{Access, EngineHome, SshEndpoint};
 use russh::{
-    Channel, ChannelOpenFailure, Disconnect, Preferred, cipher,
+    Channel, ChannelMsg, ChannelOpenFailure, Disconnect, Preferred, cipher,
     client::{self, Msg},
     keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
 };
@@ -38,6 +39,8 @@ pub struct Connector {
     config: Arc<client::Config>,
     key: Arc<PrivateKey>,
     trust: Arc<HostTrust>,
+    /// There is a program of ours that can be asked to connect to sockets.
+    dials: bool,
 }
 
 impl Connector {
@@ -49,6 +52,7 @@ impl Connector {
             config: Arc::new(config(&trust)),
             key: Arc::new(trust::client_key(&access.keys, directory)?),
             trust: Arc::new(trust),
+            dials: access.engine == EngineHome::Host,
         })
     }
 
@@ -65,6 +69,7 @@ impl Connector {
             config: Arc::new(config(&trust)),
             key: Arc::new(trust::client_key(&access.keys, directory)?),
             trust: Arc::new(trust),
+            dials: false,
         };
         contact.connect().await?.close().await;
         let Some(key) = contact.trust.found() else { return Err(SshError::Lost) };
@@ -102,7 +107,7 @@ impl Connector {
         let handle = timeout(HANDSHAKE_LIMIT, handshake)
             .await
             .map_err(|_| SshError::Timeout { what: "The SSH handshake", limit: HANDSHAKE_LIMIT })??;
-        Ok(Connection { handle, since: Instant::now(), gone })
+        Ok(Connection { handle, since: Instant::now(), gone, dials: self.dials })
     }
 }
 
@@ -117,6 +122,7 @@ pub struct Connection {
     handle: client::Handle<Peer>,
     since: Instant,
     gone: watch::Receiver<()>,
+    dials: bool,
 }
 
 impl Connection {
@@ -141,14 +147,53 @@ impl Connection {
     /// there: worth a retry on the same connection.
     pub async fn open_socket(&self, path: &str) -> Result<Channel<Msg>, SshError> {
         let opening = self.handle.channel_open_direct_streamlocal(path);
-        opened(timeout(REQUEST_LIMIT, opening).await, path)
+        let opened = opened(timeout(REQUEST_LIMIT, opening).await, path);
+        self.or_dial(opened, path).await
     }
 
     /// Opens a channel to a TCP address as the machine sees it.
     pub async fn open_address(&self, target: SocketAddr) -> Result<Channel<Msg>, SshError> {
         let (host, port) = (target.ip().to_string(), u32::from(target.port()));
         let opening = self.handle.channel_open_direct_tcpip(host, port, "127.0.0.1", 0);
-        opened(timeout(REQUEST_LIMIT, opening).await, &target.to_string())
+        let opened = opened(timeout(REQUEST_LIMIT, opening).await, &target.to_string());
+        self.or_dial(opened, &target.to_string()).await
+    }
+
+    /// A host's SSH server may be kept from connecting to sockets, by its settings or by SELinux's policy. What runs
+    /// for us there is not.
+    async fn or_dial(
+        &self,
+        opened: Result<Channel<Msg>, SshError>,
+        target: &str,
+    ) -> Result<Channel<Msg>, SshError> {
+        match opened {
+            Err(SshError::Target { .. } | SshError::Denied { .. }) if self.dials => {}
+            opened => return opened,
+        }
+        let places =
+            host::LIBRARIES.map(|library| format!("{library}/{}/engine-*", host::PROGRAMS)).join(" ");
+        let command = format!(
+            "sh -c 'for file in {places}; do [ ! -x \"$file\" ] || exec \"$file\" dial {target}; done'"
+        );
+        let mut channel = self.open_session().await?;
+        channel.exec(false, command).await?;
+        let dialled = async {
+            // The account's shell may have something to say first.
+            let mut said = Vec::new();
+            while !said.ends_with(host::DIALLED.as_bytes()) {
+                match channel.wait().await {
+                    Some(ChannelMsg::ExtendedData { data, .. }) => said.extend_from_slice(&data),
+                    Some(ChannelMsg::WindowAdjusted { .. }) => {}
+                    _ => return false,
+                }
+            }
+            true
+        };
+        match timeout(REQUEST_LIMIT, dialled).await {
+            Ok(true) => Ok(channel),
+            Ok(false) => Err(SshError::Target { target: target.to_owned() }),
+            Err(_) => Err(SshError::Timeout { what: "Opening a channel", limit: REQUEST_LIMIT }),
+        }
     }
 
     /// Opens a channel to a TCP port, as the machine sees it.

@@ -1,4 +1,4 @@
-//! A service's standard error in a file that cannot fill the memory it lives in: two files of at most
+//! A service's log in a file that cannot fill the memory or the disk it lives in: two files of at most
 //! [`MAX_SIZE`] bytes each, the current one and the one before.
 
 use std::fs::{self, File, OpenOptions};
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 const MAX_SIZE: u64 = 1 << 20;
 
-/// Copies until the last process that holds the other end is gone.
-pub(super) fn copy(mut from: impl Read, path: &Path) -> io::Result<()> {
-    let mut log = RotatingFile::open(path)?;
+/// Copies a service's standard error until the last process that holds the other end is gone.
+pub(crate) fn copy(mut from: impl Read, path: &Path) -> io::Result<()> {
+    let mut log = BoundedLog::open(path)?;
     let mut chunk = [0; 8192];
     loop {
         match from.read(&mut chunk) {
             Ok(0) => return Ok(()),
-            Ok(count) => log.write(&chunk[..count])?,
+            Ok(count) => log.write_all(&chunk[..count])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -22,35 +22,44 @@ pub(super) fn copy(mut from: impl Read, path: &Path) -> io::Result<()> {
 }
 
 /// The last line of a log, for the console line about a service that died.
-pub(super) fn last_line(path: &Path) -> Option<String> {
+pub(crate) fn last_line(path: &Path) -> Option<String> {
     let bytes = fs::read(path).ok()?;
     let tail = &bytes[bytes.len().saturating_sub(512)..];
     let text = String::from_utf8_lossy(tail);
     text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
 }
 
+/// The file and how full it is.
 #[derive(Debug)]
-struct RotatingFile {
+pub struct BoundedLog {
     path: PathBuf,
     file: File,
     size: u64,
 }
 
-impl RotatingFile {
-    fn open(path: &Path) -> io::Result<Self> {
+impl BoundedLog {
+    /// Goes on where it ends.
+    pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         let size = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, size })
     }
+}
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl Write for BoundedLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = bytes.len() as u64;
         if self.size + length > MAX_SIZE {
             fs::rename(&self.path, self.path.with_extension("log.1"))?;
             *self = Self::open(&self.path.clone())?;
         }
         self.size += length;
-        self.file.write_all(bytes)
+        self.file.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
