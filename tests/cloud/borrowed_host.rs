@@ -47,6 +47,7 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     let started = || host.docker("box", &["inspect", "-f", "{{.State.StartedAt}}", "svc"])?.ok();
     let first = started()?;
 
+    host.docker("box", &["network", "create", "mine"])?.ok()?;
     // What is published there is on this computer's loopback too, if nothing else has that port here.
     let speaker = ["busybox", "sh", "-c", "while true; do echo hi | nc -l -p 80; done"];
     let taken = vm.network()?.listen("127.0.0.1:18231")?;
@@ -69,6 +70,8 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     // Another release, as far as anybody can tell.
     upgrade(&host, &[fs::read(artifacts::engine()?)?, b"next".to_vec()].concat())?.ok()?;
     assert_eq!(started()?, first, "the container outlives an upgrade");
+    let logged = host.machine(&["logs", "--engine", "box"])?.ok()?;
+    assert!(logged.contains("The Engine API answers"), "{logged}");
     fs::write(source.join("later"), "after the upgrade")?;
     assert_eq!(seen("later")?, "after the upgrade");
 
@@ -109,6 +112,6 @@ pub(crate) fn traces(vm: &LoneVm) -> Result<String> {
              -not -path '/var/lib/systemd/*' -not -path '/var/lib/sudo/*' -not -name '*-' | sort; \
          ls /etc/runlevels/default; systemctl list-unit-files --no-legend | awk '$1 !~ /^cloud-init/ { print $1, $2 }'; \
          ip -o link | awk '{ print $2 }'; cut -d: -f1,4 /etc/group; ls /run; ls -A /var/tmp; \
-         ps -e -o comm= | grep engine; grep -c -e machine-engine -e fuse.machine /proc/mounts; true",
+         ps -e -o comm= | grep engine; cat /sys/module/nft_chain_nat/refcnt 2>/dev/null || echo 0; grep -c -e machine-engine -e fuse.machine /proc/mounts; true",
     )
 }

@@ -4,5 +4,6 @@
 mod borrowed_host;
 mod droplet;
 mod faults;
+mod ipv6_only_host;
 mod moto;
 mod openrc_host;

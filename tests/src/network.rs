@@ -5,7 +5,7 @@ use nix::sched::{CloneFlags, setns};
 use std::{
     fs::File,
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -15,6 +15,8 @@ use std::{
 
 /// An address that is not the loopback's: what only local registries may is not allowed here.
 pub const ADDRESS: &str = "192.0.2.1";
+/// The same of IPv6.
+pub const ADDRESS6: &str = "2001:db8:ffff::1";
 
 /// Lasts until the last of its handles is dropped; engines come and go in it.
 #[derive(Clone, Debug)]
@@ -27,10 +29,11 @@ pub struct Network {
 struct Holder(Child);
 
 impl Network {
-    /// With a loopback device, which also has [`ADDRESS`]. Root only.
+    /// With a loopback device, which also has [`ADDRESS`] and [`ADDRESS6`]. Root only.
     pub fn new() -> Result<Self> {
         let set_up = format!(
-            "busybox ip link set lo up && busybox ip address add {ADDRESS}/32 dev lo && echo && exec sleep 100000"
+            "busybox ip link set lo up && busybox ip address add {ADDRESS}/32 dev lo && \
+             {{ busybox ip -6 address add {ADDRESS6}/128 dev lo; echo; exec sleep 100000; }}"
         );
         let mut holder = Command::new("unshare")
             .args(["--net", "--", "sh", "-c", &set_up])
@@ -59,6 +62,12 @@ impl Network {
     pub fn listen(&self, address: &str) -> Result<TcpListener> {
         let address = address.to_owned();
         self.inside(move || Ok(TcpListener::bind(address)?))
+    }
+
+    /// The same for datagrams.
+    pub fn listen_for_datagrams(&self, address: &str) -> Result<UdpSocket> {
+        let address = address.to_owned();
+        self.inside(move || Ok(UdpSocket::bind(address)?))
     }
 
     /// A connection to a server in it.

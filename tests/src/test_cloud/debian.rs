@@ -1,19 +1,20 @@
 //! Real VMs: Debian as `debian-vm.sh` makes it, booted by QEMU in a network namespace of its own. A VM's
-//! address is one of the namespace's loopback addresses, with its SSH server on port 22 as anywhere.
+//! address is one of the namespace's loopback addresses, with its SSH server on port 22 as anywhere; or, where
+//! IPv6 is all there is, one of the VM's own, by an interface that it shares with the namespace.
 //!
 //! The guest hears of its user-data as at any provider: cloud-init reads them from a data source, here a
 //! small file system (NoCloud).
 
 use super::hypervisor::{Hypervisor, Order};
-use crate::{Network, artifacts};
+use crate::{Network, artifacts, network::ADDRESS6};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Write},
-    net::Ipv4Addr,
-    os::unix::net::UnixStream,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -33,6 +34,7 @@ pub struct DebianVms {
     folder: TempDir,
     network: Option<Arc<Network>>,
     init: Init,
+    ipv6_only: bool,
     vms: BTreeMap<u64, Vm>,
 }
 
@@ -48,7 +50,7 @@ pub enum Init {
 #[derive(Debug)]
 struct Vm {
     folder: PathBuf,
-    address: Ipv4Addr,
+    address: IpAddr,
     qemu: Option<Child>,
 }
 
@@ -56,12 +58,20 @@ impl DebianVms {
     /// None yet; they will be reachable in `network`, else on this computer.
     pub fn new(network: Option<Arc<Network>>) -> Result<Self> {
         let init = Init::Systemd;
-        Ok(Self { folder: TempDir::with_prefix("vms-")?, network, init, vms: BTreeMap::new() })
+        let folder = TempDir::with_prefix("vms-")?;
+        Ok(Self { folder, network, init, ipv6_only: false, vms: BTreeMap::new() })
     }
 
     /// The same whose services that one starts.
     pub fn with_init(mut self, init: Init) -> Self {
         self.init = init;
+        self
+    }
+
+    /// The same without IPv4; only in a network of their own. Each has a /64, of which it uses the first address,
+    /// and gets out by `fe80::1`; who answers names is at [`ADDRESS6`].
+    pub fn with_ipv6_only(mut self) -> Self {
+        self.ipv6_only = true;
         self
     }
 
@@ -82,8 +92,24 @@ impl DebianVms {
             .status()
             .context("Could not run qemu-img")?;
         anyhow::ensure!(made.success(), "qemu-img could not make a disk");
-        let [high, low] = u16::try_from(id)?.to_be_bytes();
-        Ok(Vm { folder, address: Ipv4Addr::new(127, 22, high, low), qemu: None })
+        let number = u16::try_from(id)?;
+        let [high, low] = number.to_be_bytes();
+        let mut address = Ipv4Addr::new(127, 22, high, low).into();
+        if self.ipv6_only {
+            let own = Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 1);
+            address = own.into();
+            fs::write(seed.join("vendor-data"), ipv6_settings(own))?;
+            let script = folder.join("plug");
+            fs::write(
+                &script,
+                format!(
+                    "#!/bin/sh\nset -e\nip link set \"$1\" up\nip address add fe80::1/64 dev \"$1\" nodad\n\
+                     ip route add {own}/128 dev \"$1\"\n"
+                ),
+            )?;
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Vm { folder, address, qemu: None })
     }
 
     fn boot(network: Option<&Network>, init: Init, vm: &Vm) -> Result<Child> {
@@ -109,7 +135,7 @@ impl DebianVms {
                 &format!("driver=vvfat,node-name=seed,dir={},label=CIDATA,read-only=on", path("seed")),
             ])
             .args(["-device", "virtio-blk-pci,drive=seed"])
-            .args(["-netdev", &format!("user,id=net,hostfwd=tcp:{}:22-:22", vm.address)])
+            .args(["-netdev", &format!("{},id=net", vm.plug())])
             .args(["-device", "virtio-net-pci,netdev=net,romfile="])
             .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
             .args(["-serial", &format!("file:{}", path("console.log"))])
@@ -124,7 +150,28 @@ impl DebianVms {
     }
 }
 
+/// What a provider's own data tell such a VM.
+fn ipv6_settings(address: Ipv6Addr) -> String {
+    let file = |path: &str, content: &str| json!({ "path": path, "content": content });
+    let link =
+        format!("[Match]\nName=e*\n[Network]\nAddress={address}/64\nGateway=fe80::1\nIPv6AcceptRA=no\n");
+    let files = [
+        file("/etc/systemd/network/10-ipv6.network", &link),
+        file("/etc/resolv.conf", &format!("nameserver {ADDRESS6}\n")),
+    ];
+    // JSON is YAML.
+    format!("#cloud-config\n{}\n", json!({ "write_files": files }))
+}
+
 impl Vm {
+    /// What QEMU connects its interface with.
+    fn plug(&self) -> String {
+        match self.address {
+            IpAddr::V4(address) => format!("user,hostfwd=tcp:{address}:22-:22"),
+            IpAddr::V6(_) => format!("tap,script={},downscript=no", self.folder.join("plug").display()),
+        }
+    }
+
     /// One command to QEMU; what it says to it is not asked for.
     fn tell(&self, command: &str) -> Result<()> {
         let socket = UnixStream::connect(self.folder.join("qmp"))?;
