@@ -10,6 +10,9 @@ use std::{
     thread,
 };
 
+/// As much as SSH sends at once.
+const BUFFER: usize = 32 * 1024;
+
 /// Returns when the other end has nothing more to say. `target` is the path of a unix socket, or an address with a
 /// port.
 pub fn run(target: &str) -> io::Result<()> {
@@ -36,8 +39,22 @@ fn carry<T: Read + Write + Send + 'static>(
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     thread::spawn(move || {
         // The other end may have had enough; then this process is at its end, too.
-        drop(io::copy(&mut input, &mut to));
+        drop(copy(&mut input, &mut to));
         drop(hang_up());
     });
-    io::copy(&mut from, &mut output).map(drop)
+    copy(&mut from, &mut output)
+}
+
+/// Not `io::copy`, which splices: Linux keeps a pipe locked meanwhile, and its reader waits until the socket has said
+/// something, whatever else it has to do.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
