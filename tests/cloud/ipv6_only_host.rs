@@ -79,7 +79,6 @@ fn is_as_good_as_one_with_ipv4() -> Result<()> {
     published()?;
     host.machine(&["rm", "-y", "box"])?.ok()?;
     assert!(cloud.world(|project| project.servers.is_empty() && project.keys.is_empty()));
-    assert!(cloud.violations().is_empty(), "{:?}", cloud.violations());
     drop(outside);
     Ok(())
 }
