@@ -4,7 +4,9 @@
 
 use clap::Parser;
 use engine::engine::Ports;
-use engine_linux::{FolderVolumes, NetlinkLinks, OverlayLayers, ShimRuntime, container_init, shim};
+use engine_linux::{
+    FolderVolumes, NetlinkLinks, OverlayLayers, ShimRuntime, container_init, free_memory, shim,
+};
 use guest_engine::{
     bounded_log::BoundedLog,
     config::{Arguments, Command, ServeOptions},
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn run_engine(options: ServeOptions) -> Result<(), Box<dyn Error>> {
+    free_memory::give_back();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Some(fd) = options.begin_fd {
         ready::wait_to_begin(fd)?;

@@ -34,21 +34,38 @@ pub(crate) fn bench() -> Result<()> {
     })?;
     let save = Sample::take("native.save_big", "ms", REPEATS, || time(&["save", "-o", &saved, "big"]))?;
     engine.docker(&["tag", "big", NAME])?.ok()?;
+    let pid = engine.pid().context("the engine runs")?;
+    forget_peak(pid)?;
     let push = Sample::take("native.push_big", "ms", REPEATS, || {
         let _registry = RealRegistry::plain(engine.network())?;
         time(&["push", "-q", NAME])
     })?;
+    Sample::print("native.push_big.memory_peak", "MiB", vec![peak(pid)?]);
     let registry = RealRegistry::plain(engine.network())?;
     engine.docker(&["push", "-q", NAME])?.ok()?;
+    forget_peak(pid)?;
     let pull = Sample::take("native.pull_big", "ms", REPEATS, || {
         engine.docker(&["rmi", "-f", "big", NAME])?;
         time(&["pull", "-q", NAME])
     })?;
+    Sample::print("native.pull_big.memory_peak", "MiB", vec![peak(pid)?]);
     drop(registry);
     for (ours, theirs) in [load, save, push, pull].iter().zip(peer()?) {
         ours.against(&theirs);
     }
     Ok(())
+}
+
+/// The kernel counts a process' largest share of memory anew.
+fn forget_peak(pid: u32) -> Result<()> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
+/// The most memory that a process has had since, its program's pages among it, in MiB.
+fn peak(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("status has no VmHWM")?;
+    Ok(line.split_whitespace().next().context("VmHWM has no number")?.parse::<f64>()? / 1024.0)
 }
 
 /// The peer's own image where it has been made, otherwise one of this system's files.

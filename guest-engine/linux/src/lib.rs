@@ -10,6 +10,7 @@ pub mod controlling_terminal;
 mod device_filter;
 pub mod entropy;
 pub mod ext4_resize;
+pub mod free_memory;
 mod netlink;
 mod nftables;
 mod open_within;

@@ -13,9 +13,9 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Bytes of a piece, and how many may wait.
-const PIECE: usize = 256 * 1024;
-const QUEUE: usize = 4;
+/// Bytes of a piece, less than what the allocator asks the kernel for each time, and how many may wait.
+const PIECE: usize = 120 * 1024;
+const QUEUE: usize = 8;
 
 /// Begins to write the layer in `folder`.
 pub(super) fn stream(folder: PathBuf, metadata: Metadata) -> Result<LayerTar> {

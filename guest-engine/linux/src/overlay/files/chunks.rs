@@ -6,9 +6,10 @@ use futures_util::stream;
 use std::io::{self, Write};
 use tokio::sync::mpsc;
 
-const PIECE: usize = 512 * 1024;
+/// Less than what the allocator asks the kernel for each time.
+const PIECE: usize = 120 * 1024;
 /// Pieces that may wait.
-const QUEUE: usize = 4;
+const QUEUE: usize = 16;
 
 /// The writing end.
 #[derive(Debug)]
