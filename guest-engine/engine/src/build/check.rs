@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::{EngineError, Result},
     image::Reference,
+    platform::Platform,
 };
 use bollard_stubs::models::ImageConfig;
 use rules::*;
@@ -28,6 +29,8 @@ use std::{
 /// What a name must not have in it to be no secret, between underscores.
 const SECRETS: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
+/// What else in it says that it is none after all.
+const NO_SECRETS: [&str; 3] = ["public", "file", "version"];
 const RESERVED: [&str; 2] = ["context", "scratch"];
 
 /// Something that could be better.
@@ -44,6 +47,9 @@ pub(crate) struct Warning {
 pub(crate) struct Wishes {
     skip_all: bool,
     skip: BTreeSet<String>,
+    try_all: bool,
+    /// Experimental rules that are to be looked at.
+    tried: BTreeSet<String>,
     /// Warnings are to fail the build.
     pub(crate) error: bool,
 }
@@ -67,12 +73,23 @@ impl Wishes {
             match (key.trim(), value.trim()) {
                 ("skip", "all") => wishes.skip_all = true,
                 ("skip", rules) => wishes.skip.extend(rules.split(',').map(|rule| rule.trim().to_owned())),
+                ("experimental", "all") => wishes.try_all = true,
+                ("experimental", rules) => {
+                    wishes.tried.extend(rules.split(',').map(|rule| rule.trim().to_owned()));
+                }
                 ("error", "true" | "1") => wishes.error = true,
-                ("error", "false" | "0") | ("experimental", _) => {}
+                ("error", "false" | "0") => {}
                 (other, _) => return Err(bad(other)),
             }
         }
         Ok(wishes)
+    }
+
+    fn include(&self, rule: &Rule) -> bool {
+        match rule.experimental {
+            true => self.try_all || self.tried.contains(rule.name),
+            false => !self.skip_all && !self.skip.contains(rule.name),
+        }
     }
 }
 
@@ -86,6 +103,7 @@ pub(crate) fn check(
 ) -> Vec<Warning> {
     let mut found = Found(Vec::new());
     found.lines(text, dockerfile);
+    found.descriptions(text, plan);
     found.names(plan);
     found.platforms(plan);
     found.bases(plan, around);
@@ -107,7 +125,7 @@ pub(crate) fn check(
         seen.push(sight);
     }
     let Found(mut warnings) = found;
-    warnings.retain(|warning| !wishes.skip_all && !wishes.skip.contains(warning.rule.name));
+    warnings.retain(|warning| wishes.include(warning.rule));
     warnings.sort_by_key(|warning| warning.lines);
     warnings
 }
@@ -177,6 +195,37 @@ impl Found {
         }
     }
 
+    /// Comments right above what they seem to describe.
+    fn descriptions(&mut self, text: &str, plan: &Plan) {
+        let physical: Vec<&str> = text.lines().collect();
+        for stage in &plan.stages {
+            for instruction in &stage.instructions {
+                let (keyword, names): (_, Vec<&str>) = match &instruction.command {
+                    Command::From { .. } => ("FROM", stage.name.as_deref().into_iter().collect()),
+                    Command::Arg(list) => ("ARG", list.iter().map(|(name, _)| name.as_str()).collect()),
+                    _ => continue,
+                };
+                let above = instruction.lines.0.checked_sub(2).and_then(|index| physical.get(index));
+                let Some(comment) = above.and_then(|line| line.trim_start().strip_prefix('#')) else {
+                    continue;
+                };
+                let said = comment.split_whitespace().next().unwrap_or_default();
+                let is_directive =
+                    ["syntax=", "escape=", "check="].iter().any(|directive| said.starts_with(directive));
+                let name = match names.as_slice() {
+                    [] => continue,
+                    [name] => name,
+                    _ => "<arg_key>",
+                };
+                if !said.is_empty() && !is_directive && !names.contains(&said) {
+                    let detail =
+                        format!("Comment for {keyword} should follow the format: `# {name} <description>`");
+                    self.add(INVALID_DEFINITION_DESCRIPTION, instruction.lines, detail);
+                }
+            }
+        }
+    }
+
     fn names(&mut self, plan: &Plan) {
         let instructions = || plan.stages.iter().flat_map(|stage| &stage.instructions);
         let keywords: Vec<&str> = instructions().map(keyword).collect();
@@ -196,7 +245,8 @@ impl Found {
             let lines = from.lines;
             let words: Vec<&str> = from.text.split_whitespace().collect();
             let [command, .., by, written] = words.as_slice() else { continue };
-            if (is_lower(command) || is_upper(command)) && is_lower(command) != is_lower(by) {
+            let alike = if is_lower(command) { is_lower(by) } else { !is_upper(command) || is_upper(by) };
+            if !alike {
                 let detail = format!("'{by}' and '{command}' keywords' casing do not match");
                 self.add(FROM_AS_CASING, lines, detail);
             }
@@ -316,12 +366,18 @@ impl Found {
             ),
             Command::Shell(_) => sight.has_shell = true,
             Command::Expose(ports) => {
-                for port in
-                    ports.iter().filter(|port| port.rsplit_once('/').is_some_and(|(_, p)| !is_lower(p)))
-                {
-                    let detail =
-                        format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
-                    self.add(EXPOSE_PROTO_CASING, lines, detail);
+                for port in ports {
+                    if port.rsplit_once('/').is_some_and(|(_, protocol)| !is_lower(protocol)) {
+                        let detail =
+                            format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+                        self.add(EXPOSE_PROTO_CASING, lines, detail);
+                    }
+                    if port.contains(':') && !port.contains('$') {
+                        let detail = format!(
+                            "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
+                        );
+                        self.add(EXPOSE_INVALID_FORMAT, lines, detail);
+                    }
                 }
             }
             Command::Transfer(transfer) => self.ignored(transfer, lines, around.ignore),
@@ -397,7 +453,8 @@ impl Found {
     fn secret(&mut self, command: &str, name: &str, lines: (usize, usize)) {
         let lower = name.to_ascii_lowercase();
         let mut parts = lower.split('_');
-        if parts.clone().any(|part| SECRETS.contains(&part)) && !parts.any(|part| part == "public") {
+        if parts.clone().any(|part| SECRETS.contains(&part)) && !parts.any(|part| NO_SECRETS.contains(&part))
+        {
             let detail =
                 format!("Do not use ARG or ENV instructions for sensitive data ({command} {name:?})");
             self.add(SECRETS_USED_IN_ARG_OR_ENV, lines, detail);
@@ -405,7 +462,8 @@ impl Found {
     }
 
     fn ignored(&mut self, transfer: &Transfer, lines: (usize, usize), ignore: &Ignore) {
-        if transfer.from.is_some() {
+        // What exceptions let through after all cannot be told from here.
+        if transfer.from.is_some() || ignore.has_exceptions() {
             return;
         }
         let command = if transfer.add { "Add" } else { "Copy" };
@@ -450,10 +508,12 @@ fn has_default(texts: &[&str], name: &str) -> bool {
     })
 }
 
-/// A stage that is called after its platform means it.
+/// A stage that is called after its platform means it. What is no platform is for the build to refuse.
 fn named_after(stage: &Stage, platform: &str) -> bool {
     let name = stage.name.as_deref().unwrap_or_default();
-    platform.split('/').any(|part| !part.is_empty() && name.contains(part))
+    platform
+        .parse::<Platform>()
+        .map_or(true, |Platform { os, architecture, .. }| name.contains(&os) || name.contains(&architecture))
 }
 
 #[cfg(test)]
@@ -475,7 +535,7 @@ mod tests {
 
     #[test]
     fn a_good_file_is_let_be() {
-        let text = "ARG V=1\nFROM known:$V AS one\nARG TARGETARCH\nENV A=$JAVA_HOME B=${C:-d} PUBLIC_KEY=x P=$PATH\n\
+        let text = "ARG V=1\nFROM known:$V AS one\nARG TARGETARCH\nENV A=$JAVA_HOME B=${C:-d} PUBLIC_KEY=x KEY_FILE=k P=$PATH\n\
                     WORKDIR /a\nWORKDIR b\nCOPY a /$A\nRUN echo $WHATEVER\nCMD [\"x\"]\nFROM one\nENV D=$A\n\
                     SHELL [\"sh\"]\nCMD run\nFROM unknown\nENV E=$FROM_BASE\nFROM --platform=$BUILDPLATFORM known\n";
         let text = text.replace("known:$V", "known").replace("ARG V=1\n", "");
@@ -548,9 +608,11 @@ mod tests {
                 "FROM --platform=linux/amd64 a",
                 "1 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/amd64\"",
             ),
+            ("FROM a As one", "1 FromAsCasing: 'As' and 'FROM' keywords' casing do not match"),
             (
-                "FROM a\nCOPY x.log /",
-                "2 CopyIgnoredFile: Attempting to Copy file \"x.log\" that is excluded by .dockerignore",
+                "FROM a\nEXPOSE 127.0.0.1:80:80 81",
+                "2 ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found \
+                 '127.0.0.1:80:80'",
             ),
             (
                 "FROM a\nEXPOSE 80/TcP",
@@ -562,6 +624,18 @@ mod tests {
             assert!(checked(text, &format!("skip={rule},Other;error=true")).is_empty(), "{rule}");
             assert!(checked(text, "skip=all").is_empty());
         }
+        let experimental =
+            "# a is not described\nFROM a AS b\n# C\nARG c d\n# e it is\nARG e\n#\nARG f\nCOPY x.log /\n";
+        assert!(checked(experimental, "").is_empty());
+        assert_eq!(
+            checked(experimental, "skip=all;experimental=InvalidDefinitionDescription,CopyIgnoredFile"),
+            [
+                "2 InvalidDefinitionDescription: Comment for FROM should follow the format: `# b <description>`",
+                "4 InvalidDefinitionDescription: Comment for ARG should follow the format: `# <arg_key> <description>`",
+                "9 CopyIgnoredFile: Attempting to Copy file \"x.log\" that is excluded by .dockerignore",
+            ]
+        );
+        assert_eq!(checked(experimental, "experimental=all").len(), 3);
         assert_eq!(Wishes::parse("what").unwrap_err().to_string(), "invalid check option \"what\"");
     }
 }

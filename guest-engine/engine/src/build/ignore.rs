@@ -36,6 +36,10 @@ impl Ignore {
         Self { patterns }
     }
 
+    pub(crate) fn has_exceptions(&self) -> bool {
+        self.patterns.iter().any(|(exception, _)| *exception)
+    }
+
     /// Whether the file, or a folder that it is in, is left out.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();

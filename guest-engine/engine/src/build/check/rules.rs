@@ -7,6 +7,8 @@ pub(crate) struct Rule {
     /// Its page.
     pub(super) page: &'static str,
     pub description: &'static str,
+    /// Only looked for when the Dockerfile asks for it.
+    pub(super) experimental: bool,
 }
 
 impl Rule {
@@ -17,12 +19,17 @@ impl Rule {
 }
 
 macro_rules! rules {
-    ($($constant:ident = $name:literal, $page:literal, $description:literal;)*) => {
-        $(pub(super) const $constant: &Rule = &Rule { name: $name, page: $page, description: $description };)*
+    ($experimental:literal: $($constant:ident = $name:literal, $page:literal, $description:literal;)*) => {
+        $(pub(super) const $constant: &Rule = &Rule {
+            name: $name,
+            page: $page,
+            description: $description,
+            experimental: $experimental,
+        };)*
     };
 }
 
-rules! {
+rules! { false:
     STAGE_NAME_CASING = "StageNameCasing", "stage-name-casing", "Stage names should be lowercase";
     FROM_AS_CASING = "FromAsCasing", "from-as-casing",
         "The 'as' keyword should match the case of the 'from' keyword";
@@ -54,8 +61,17 @@ rules! {
         "Default value for global ARG results in an empty or invalid base image name";
     FROM_PLATFORM_FLAG_CONST_DISALLOWED = "FromPlatformFlagConstDisallowed", "from-platform-flag-const-disallowed",
         "FROM --platform flag should not use a constant value";
-    COPY_IGNORED_FILE = "CopyIgnoredFile", "copy-ignored-file",
-        "Attempting to Copy file that is excluded by .dockerignore";
     EXPOSE_PROTO_CASING = "ExposeProtoCasing", "expose-proto-casing",
         "Protocol in EXPOSE instruction should be lowercase";
+    EXPOSE_INVALID_FORMAT = "ExposeInvalidFormat", "expose-invalid-format",
+        "IP address and host-port mapping should not be used in EXPOSE instruction. This will become an error in a future \
+         release";
+}
+
+rules! { true:
+    COPY_IGNORED_FILE = "CopyIgnoredFile", "copy-ignored-file",
+        "Attempting to Copy file that is excluded by .dockerignore";
+    INVALID_DEFINITION_DESCRIPTION = "InvalidDefinitionDescription", "invalid-definition-description",
+        "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`. If this is not \
+         intended to be a description comment, add an empty line or comment between the instruction and the comment.";
 }
