@@ -11,6 +11,7 @@ test) packages="gcc:cc libc6-dev:/usr/include/stdio.h make:make qemu-system-x86:
     debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
     ca-certificates:/etc/ssl/certs/ca-certificates.crt
     e2fsprogs:e2fsck mmdebstrap:mmdebstrap qemu-utils:qemu-img busybox-static:/bin/busybox openssh-client:ssh
+    openssh-server:sshd
     docker-registry:docker-registry skopeo:skopeo apache2-utils:htpasswd openssl:openssl git:git
     python3:python3 python3-venv:python3 nodejs:node npm:npm util-linux:script iproute2:ip golang-go:go" ;;
 *) echo "usage: install-tools.sh demo|test" >&2; exit 2 ;;

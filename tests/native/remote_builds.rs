@@ -4,7 +4,7 @@ use crate::buildx::{Builds, Context};
 use anyhow::{Context as _, Result};
 use std::{fs, process::Command};
 use tempfile::TempDir;
-use tests::{Web, request::request};
+use tests::{SshServer, Web, network, request::request};
 
 const ADDRESS: &str = "127.0.0.1:8000";
 const DOCKERFILE: &str = "FROM busybox\nCOPY f /f\nRUN cat /f > /out\n";
@@ -102,5 +102,69 @@ fn sources_of_add_are_fetched() -> Result<()> {
         builds.docker(&["history", "--format", "{{.Comment}}", "imported"])?.ok()?,
         format!("Imported from {url}/context.tgz")
     );
+    Ok(())
+}
+
+#[test]
+fn repositories_are_fetched_over_ssh() -> Result<()> {
+    let builds = Builds::start()?;
+    let (web, _) = served(&builds)?;
+    let server = SshServer::start(builds.engine.network(), &format!("{}:22", network::ADDRESS))?;
+    let agent = format!("default={}", server.agent().display());
+    let secret = |path: &std::path::Path| format!("id=SSH_KNOWN_HOSTS,src={}", path.display());
+    let known = secret(&server.known_hosts("host")?);
+    let keys = ["--ssh", &agent, "--secret", &known];
+    let place = |name: &str| format!("ssh://root@{}{}", network::ADDRESS, web.path(name).display());
+    let short = format!("root@{}:{}", network::ADDRESS, web.path("repo.git").display());
+
+    let folder = TempDir::new()?;
+    let output = format!("type=local,dest={}", folder.path().display());
+    for (context, expected) in [
+        (place("repo.git"), "top\n"),
+        (place("repo.git#:sub"), "sub\n"),
+        (format!("{short}#other"), "other\n"),
+    ] {
+        let all = [&["build", "--output", &output], &keys[..], &[&context]].concat();
+        builds.docker(&all)?.ok().with_context(|| context.clone())?;
+        assert_eq!(fs::read_to_string(folder.path().join("out"))?, expected, "{context}");
+    }
+    // Submodules are where the repository is.
+    let text = format!(
+        "FROM busybox\nADD {} /r\nADD --keep-git-dir=true {short}#v1 /k\n\
+         RUN cat /r/deps/module/m /k/sub/f > /out && test -e /k/.git/HEAD\n",
+        place("whole.git#main")
+    );
+    let context = Context::new(&[("Dockerfile", &text)])?;
+    assert_eq!(builds.out(&context, &keys)?, "module\nsub\n");
+
+    // Nobody is trusted who is not known, and nobody gets in whom the server does not know.
+    let stranger = secret(&server.known_hosts("stranger")?);
+    let fails = |more: &[&str], context: &str| {
+        let all = [&["build"], more, &[context]].concat();
+        builds.docker(&all)?.fails(1)
+    };
+    for (more, context, expected) in [
+        (&keys[..2], &short, "the host key of 192.0.2.1 is not known: it shows ssh-ed25519 SHA256:"),
+        (
+            &["--ssh", &agent, "--secret", &stranger],
+            &short,
+            "is not the one that is known: it shows ssh-ed25519",
+        ),
+        (&keys[..], &format!("{short}#none"), "couldn't find remote ref none"),
+        (&keys[..], &place("none.git"), "does not appear to be a git repository"),
+        (&keys[..], &"ssh://root@192.0.2.1:23/r.git".to_owned(), "Could not connect to 192.0.2.1 port 23"),
+    ] {
+        let said = fails(more, context)?;
+        assert!(said.contains(expected), "{context}: {said}");
+    }
+    // For contexts the client sees to that itself.
+    let said = builds.build(&context, &keys[2..])?.fails(1)?;
+    assert!(said.contains("no SSH key \"default\" forwarded from the client"), "{said}");
+    server.forget_key()?;
+    let said = fails(&keys, &short)?;
+    assert!(said.contains("root@192.0.2.1: Permission denied (publickey)"), "{said}");
+    let head = format!("POST /build?remote={}", place("repo.git"));
+    let (_, said) = request(&builds.engine, &head, "")?;
+    assert!(said.contains("git over SSH needs the SSH agent of a client"), "{said}");
     Ok(())
 }

@@ -38,7 +38,7 @@ use super::{
     base::PullWatcher,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
     plan::Base,
-    remote::{GitToken, Remote},
+    remote::Remote,
     stage::{Build, BuildRequest, State},
     tree::Tree,
 };
@@ -57,7 +57,6 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use progress::{Task, Teller};
 use pull::{Pulling, credentials};
-use remote::git_token;
 use shared_work::Making;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -459,6 +458,7 @@ impl Front for Door<'_> {
             parent: Some(state.key.clone()).filter(|key| key.starts_with("sha256:")),
         };
         self.advance(state, &key, &digest, &record);
+        state.fresh = true;
         build.builder.images.keep_step(digest, record).await?;
         Ok(())
     }
@@ -510,8 +510,8 @@ impl Front for Door<'_> {
         .into())
     }
 
-    async fn git_token(&self, host: &str) -> Result<Option<GitToken>> {
-        git_token(self.client, host).await
+    fn client(&self) -> Option<&dyn BuildClient> {
+        Some(self.client)
     }
 
     async fn credentials(&self, _build: &Build<'_>, domain: &str) -> Result<Credentials> {

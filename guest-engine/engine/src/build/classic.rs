@@ -6,12 +6,13 @@ use super::{
     BuildFailure, Builder, Progress, Workspace,
     arguments::Arguments,
     base::PullWatcher,
+    buildkit::BuildClient,
     context::{self, Context},
     dockerfile::Dockerfile,
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
     instruction::{Command, Instruction, Transfer},
     plan::{Namesake, Plan},
-    remote::{GitToken, Remote},
+    remote::Remote,
     stage::{Build, BuildRequest, State},
     tree::Tree,
 };
@@ -424,8 +425,8 @@ impl Front for Classic {
         Ok(None)
     }
 
-    async fn git_token(&self, _host: &str) -> Result<Option<GitToken>> {
-        Ok(None)
+    fn client(&self) -> Option<&dyn BuildClient> {
+        None
     }
 
     async fn credentials(&self, build: &Build<'_>, domain: &str) -> Result<Credentials> {

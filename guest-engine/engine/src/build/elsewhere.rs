@@ -2,10 +2,11 @@
 
 use super::{
     BuildFailure, Builder, Workspace, blocking,
+    buildkit::BuildClient,
     context::{self, Context},
     front::Trouble,
     instruction::Transfer,
-    remote::{Checkout, Download, GitToken, Remote, Repository},
+    remote::{Checkout, Download, Remote, Repository},
     stage::Work,
     transfer::{Manner, Picked, one},
     tree::{Kind, Node, Tree},
@@ -27,7 +28,7 @@ impl Builder {
     pub(super) async fn context_of(
         &self,
         remote: &Remote,
-        token: Option<GitToken>,
+        client: Option<&dyn BuildClient>,
         workspace: &Workspace,
         dockerfile: &str,
         cancel: &CancellationToken,
@@ -39,7 +40,7 @@ impl Builder {
                 context::take(download.stream(), spool, dockerfile.to_owned()).await
             }
             Remote::Git(repository) => {
-                let checkout = self.fetcher.checkout(repository, false, token, workspace, cancel).await?;
+                let checkout = self.fetcher.checkout(repository, false, client, workspace, cancel).await?;
                 let tree = Arc::try_unwrap(checkout.tree);
                 let tree = tree.map_err(|_| EngineError::system("The repository's files are in use"))?;
                 let dockerfile = dockerfile.to_owned();
@@ -52,7 +53,7 @@ impl Builder {
     pub(super) async fn files_elsewhere(
         &self,
         remote: &Remote,
-        token: Option<GitToken>,
+        client: Option<&dyn BuildClient>,
         workspace: &Workspace,
         cancel: &CancellationToken,
     ) -> Result<Arc<Tree>> {
@@ -64,7 +65,7 @@ impl Builder {
                 Ok(Arc::new(taken))
             }
             Remote::Git(repository) => {
-                Ok(self.fetcher.checkout(repository, false, token, workspace, cancel).await?.tree)
+                Ok(self.fetcher.checkout(repository, false, client, workspace, cancel).await?.tree)
             }
         }
     }
@@ -143,12 +144,11 @@ impl Work<'_> {
         transfer: &Transfer,
         repository: &Repository,
     ) -> Result<Vec<Picked>, BuildFailure> {
-        let host = repository.host();
-        let token = self.build.front.git_token(&host).await?;
+        let client = self.build.front.client();
         let (fetcher, workspace) = (&self.build.builder.fetcher, &self.build.workspace);
         let cancel = self.build.front.cancel();
         let keep = transfer.keep_git_dir;
-        let Checkout { tree, commit } = fetcher.checkout(repository, keep, token, workspace, cancel).await?;
+        let Checkout { tree, commit } = fetcher.checkout(repository, keep, client, workspace, cancel).await?;
         if let Some(wanted) = &transfer.checksum
             && !commit.starts_with(wanted.as_str())
         {

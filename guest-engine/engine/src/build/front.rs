@@ -4,9 +4,8 @@
 use super::{
     BuildFailure,
     base::PullWatcher,
-    buildkit::Solved,
+    buildkit::{BuildClient, Solved},
     mount::BuildMount,
-    remote::GitToken,
     stage::{Build, State},
     tree::Tree,
 };
@@ -141,8 +140,8 @@ pub(super) trait Front: Debug + Send + Sync {
     async fn context(&self, build: &Build<'_>, step: &Step) -> Result<Arc<Tree>, BuildFailure>;
     /// What the client gave this name to.
     async fn named(&self, build: &Build<'_>, name: &str) -> Result<Option<Named>, BuildFailure>;
-    /// What opens repositories of that host, if the client has it.
-    async fn git_token(&self, host: &str) -> Result<Option<GitToken>>;
+    /// Who has secrets and keys that open repositories, if anybody.
+    fn client(&self) -> Option<&dyn BuildClient>;
     /// Whether it lets pass, as BuildKit does, what the classic builder refuses: patterns that match nothing,
     /// several files for one place, owners that nobody knows, downloads without a name. What is copied from
     /// archives on stdin stays whose it was, and what is made to copy into gets the owner that is asked for.

@@ -5,11 +5,12 @@ mod download;
 mod git;
 mod git_entries;
 mod git_http;
+mod git_ssh;
+mod known_hosts;
 
 pub(super) use download::Download;
-pub(super) use git::GitToken;
 
-use super::{Workspace, blocking, tree::Tree};
+use super::{Workspace, blocking, buildkit::BuildClient, tree::Tree};
 use crate::error::{EngineError, Result};
 use reqwest::{Client, Url};
 use std::{
@@ -56,13 +57,11 @@ impl Remote {
     pub(super) fn of(text: &str) -> Result<Option<Self>> {
         let (place, fragment) = text.split_once('#').map_or((text, None), |(a, b)| (a, Some(b)));
         let web = ["http://", "https://"].iter().any(|scheme| place.starts_with(scheme));
-        if place.starts_with("git@") || place.starts_with("ssh://") || is_scp(place) {
-            return Err(EngineError::not_implemented(format!(
-                "{text}: this engine does not fetch git repositories over SSH; name the repository by https://"
-            )));
-        }
         let path = place.split('?').next().unwrap_or_default();
         let url = match place {
+            _ if place.starts_with("git@") || place.starts_with("ssh://") || is_scp(place) => {
+                place.to_owned()
+            }
             _ if place.starts_with("git://") => place.to_owned(),
             _ if place.starts_with("github.com/") => format!("https://{place}"),
             _ if web && path.ends_with(".git") => place.to_owned(),
@@ -94,14 +93,6 @@ fn is_scp(place: &str) -> bool {
         })
 }
 
-impl Repository {
-    /// Whose it is.
-    pub(super) fn host(&self) -> String {
-        let url = self.url.parse::<Url>().ok();
-        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
-    }
-}
-
 /// Whoever fetches.
 #[derive(Debug)]
 pub(super) struct Fetcher(std::sync::OnceLock<Client>);
@@ -130,21 +121,25 @@ impl Fetcher {
         Download::begin(&self.client()?, url).await
     }
 
-    /// Fetches a repository's files, `.git` with them if that is to be kept.
+    /// Fetches a repository's files, `.git` with them if that is to be kept. `client` has what opens those that
+    /// are not everybody's.
     pub(super) async fn checkout(
         &self,
         repository: &Repository,
         keep: bool,
-        token: Option<GitToken>,
+        client: Option<&dyn BuildClient>,
         workspace: &Workspace,
         cancel: &CancellationToken,
     ) -> Result<Checkout> {
         let folder: PathBuf = workspace.0.join(format!("git-{}", crate::id::random_id()?));
+        let token = git::GitToken::of_client(client, repository).await?;
         let stopped = Arc::new(AtomicBool::new(false));
+        let (line, calls) = tokio::sync::mpsc::channel(1);
         let fetch = git::Fetch {
             client: self.client()?,
             runtime: tokio::runtime::Handle::current(),
             token,
+            line,
             keep,
             stopped: Arc::clone(&stopped),
         };
@@ -156,6 +151,7 @@ impl Fetcher {
                 Err(super::stage::Build::gone().error)
             }
             checkout = work => checkout,
+            () = git_ssh::serve(client, calls) => Err(super::stage::Build::gone().error),
         }
     }
 }
@@ -175,13 +171,13 @@ mod tests {
         assert_eq!(git("https://u:p@a/b.git#main:/d/./e"), parts("https://u:p@a/b.git", "main", "d/e"));
         assert_eq!(git("git://a/b#v1"), parts("git://a/b", "v1", ""));
         assert_eq!(git("github.com/a/b#:d"), parts("https://github.com/a/b", "", "d"));
+        assert_eq!(git("git@a:b/c#v1:d"), parts("git@a:b/c", "v1", "d"));
+        assert_eq!(git("ssh://me@a:22/b.git#main"), parts("ssh://me@a:22/b.git", "main", ""));
+        assert_eq!(git("me@host:b.git"), parts("me@host:b.git", "", ""));
         assert!(matches!(Remote::of("http://a/b.tar.gz"), Ok(Some(Remote::Http(_)))));
         assert!(matches!(Remote::of("https://a/Dockerfile?x=.git"), Ok(Some(Remote::Http(_)))));
         for local in ["a", "./a.git", "a@b", "c:d", "a@b:c"] {
             assert_eq!(Remote::of(local).unwrap(), None, "{local}");
-        }
-        for ssh in ["git@github.com:a/b.git", "ssh://git@a/b.git", "me@host:b.git"] {
-            assert!(Remote::of(ssh).unwrap_err().to_string().contains("over SSH"), "{ssh}");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     build::{
         Builder, Workspace,
         context::{self, Context},
-        remote::{GitToken, Remote},
+        remote::Remote,
         stage::Build,
         tree::Tree,
     },
@@ -13,10 +13,6 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-/// Secrets that open repositories: a token, or a whole header. Those of one host have its name behind theirs.
-const TOKEN: &str = "GIT_AUTH_TOKEN";
-const HEADER: &str = "GIT_AUTH_HEADER";
 
 impl Builder {
     /// The whole context with its Dockerfile, from stdin or from elsewhere.
@@ -42,11 +38,7 @@ impl Builder {
         let url = request.remote.as_deref().unwrap_or_default();
         let (remote, title) = known(url)?;
         let task = teller.begin(title);
-        let taken = async {
-            let token = token_for(client, &remote).await?;
-            self.context_of(&remote, token, workspace, &name, cancel).await
-        }
-        .await;
+        let taken = async { self.context_of(&remote, Some(client), workspace, &name, cancel).await }.await;
         task.ended(&taken);
         taken
     }
@@ -62,11 +54,7 @@ impl Builder {
     ) -> Result<Arc<Tree>> {
         let (remote, title) = known(url)?;
         let task = teller.begin(title);
-        let taken = async {
-            let token = token_for(client, &remote).await?;
-            self.files_elsewhere(&remote, token, workspace, cancel).await
-        }
-        .await;
+        let taken = async { self.files_elsewhere(&remote, Some(client), workspace, cancel).await }.await;
         task.ended(&taken);
         taken
     }
@@ -83,26 +71,6 @@ impl Door<'_> {
         let tree = builder.elsewhere(self.client, &self.teller, workspace, &self.cancel, url).await?;
         known.insert(name.to_owned(), Arc::clone(&tree));
         Ok(tree)
-    }
-}
-
-/// What opens the repositories of a host, if the client has it.
-pub(super) async fn git_token(client: &dyn BuildClient, host: &str) -> Result<Option<GitToken>> {
-    for suffix in [format!(".{host}"), String::new()] {
-        if let Some(header) = client.secret(&format!("{HEADER}{suffix}")).await? {
-            return GitToken::of_header(&String::from_utf8_lossy(&header)).map(Some);
-        }
-        if let Some(token) = client.secret(&format!("{TOKEN}{suffix}")).await? {
-            return GitToken::of_token(String::from_utf8_lossy(&token).trim()).map(Some);
-        }
-    }
-    Ok(None)
-}
-
-async fn token_for(client: &dyn BuildClient, remote: &Remote) -> Result<Option<GitToken>> {
-    match remote {
-        Remote::Git(repository) => git_token(client, &repository.host()).await,
-        Remote::Http(_) => Ok(None),
     }
 }
 

@@ -1,9 +1,14 @@
 //! A git repository's files at one commit, fetched without its history and never as files on disk: blobs go one
 //! after the other into a pack that copies are made from. Submodules are fetched in the same way.
 
-use super::{Checkout, Repository, git_entries::Entries, git_http::Wire};
+use super::{
+    Checkout, Repository,
+    git_entries::Entries,
+    git_http::Wire,
+    git_ssh::{Conversation, Line, Place},
+};
 use crate::{
-    build::tree::Tree,
+    build::{buildkit::BuildClient, tree::Tree},
     error::{EngineError, Result},
 };
 use gix::{
@@ -32,9 +37,13 @@ const DEPTH: usize = 8;
 /// What is fetched is called.
 const FETCHED: &str = "refs/machine/fetched";
 
-/// What opens private repositories: the value of an `Authorization` header.
+/// Secrets that open repositories: a token, or a whole header. Those of one host have its name behind theirs.
+const TOKEN: &str = "GIT_AUTH_TOKEN";
+const HEADER: &str = "GIT_AUTH_HEADER";
+
+/// What opens private repositories of one server, by its origin: the value of an `Authorization` header.
 #[derive(Clone)]
-pub(in crate::build) struct GitToken(HeaderValue);
+pub(super) struct GitToken(String, HeaderValue);
 
 impl std::fmt::Debug for GitToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,19 +52,38 @@ impl std::fmt::Debug for GitToken {
 }
 
 impl GitToken {
+    /// What the client has for the server of a repository.
+    pub(super) async fn of_client(
+        client: Option<&dyn BuildClient>,
+        repository: &Repository,
+    ) -> Result<Option<Self>> {
+        let url = repository.url.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let (Some(client), Some(url)) = (client, url) else { return Ok(None) };
+        let origin = url.origin().ascii_serialization();
+        for suffix in [format!(".{}", url.host_str().unwrap_or_default()), String::new()] {
+            if let Some(header) = client.secret(&format!("{HEADER}{suffix}")).await? {
+                return Self::of_header(origin, &String::from_utf8_lossy(&header)).map(Some);
+            }
+            if let Some(token) = client.secret(&format!("{TOKEN}{suffix}")).await? {
+                return Self::of_token(origin, String::from_utf8_lossy(&token).trim()).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// Of a token, as the large hosts take one.
-    pub(in crate::build) fn of_token(token: &str) -> Result<Self> {
+    fn of_token(origin: String, token: &str) -> Result<Self> {
         use base64::Engine as _;
         let text = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
-        Self::of_header(&format!("basic {text}"))
+        Self::of_header(origin, &format!("basic {text}"))
     }
 
     /// Of a whole header.
-    pub(in crate::build) fn of_header(text: &str) -> Result<Self> {
+    fn of_header(origin: String, text: &str) -> Result<Self> {
         let mut value = HeaderValue::from_str(text.trim())
             .map_err(|_| EngineError::invalid("the secret for git is no value of a header"))?;
         value.set_sensitive(true);
-        Ok(Self(value))
+        Ok(Self(origin, value))
     }
 }
 
@@ -65,6 +93,8 @@ pub(super) struct Fetch {
     pub(super) client: Client,
     pub(super) runtime: Handle,
     pub(super) token: Option<GitToken>,
+    /// To whom SSH connections are asked for.
+    pub(super) line: Line,
     /// `.git` is among the files.
     pub(super) keep: bool,
     pub(super) stopped: Arc<AtomicBool>,
@@ -128,12 +158,9 @@ impl Fetch {
         let address = address.ok_or_else(|| failed(&"it has no URL"))?;
         let id = match url.parse::<Url>() {
             Ok(http) if matches!(http.scheme(), "http" | "https") => {
-                let wire = Wire::new(
-                    self.client.clone(),
-                    self.runtime.clone(),
-                    &http,
-                    self.token.as_ref().map(|token| token.0.clone()),
-                );
+                // Submodules may be anybody's, and the token is not for them.
+                let token = self.token.clone().map(|GitToken(origin, value)| (origin, value));
+                let wire = Wire::new(self.client.clone(), self.runtime.clone(), token);
                 self.receive(&remote, Transport::new_http(wire, address, Protocol::V2, false))
             }
             Ok(other) if other.scheme() == "git" => {
@@ -143,7 +170,20 @@ impl Fetch {
                 gix_transport::client::blocking_io::connect::connect(address, options)
                     .and_then(|transport| self.receive(&remote, transport))
             }
-            _ => return Err(failed(&"only http, https and git are spoken here")),
+            _ => match Place::of(url) {
+                Some(place) => {
+                    let conversation = Conversation::begin(&self.line, place).map_err(|e| failed(&e))?;
+                    let complaining = conversation.complaining();
+                    let received = self.receive(&remote, conversation.transport(&address));
+                    let complaints = Conversation::complaints(&complaining);
+                    match received {
+                        // The program at the other end knows better why it hung up.
+                        Err(_) if !complaints.is_empty() => return Err(failed(&complaints)),
+                        received => received,
+                    }
+                }
+                None => return Err(failed(&"only http, https, ssh and git are spoken here")),
+            },
         };
         let missing = || failed(&format!("couldn't find remote ref {wanted}"));
         let id = match id {
@@ -209,14 +249,20 @@ fn resolved(parent: &str, url: &str) -> String {
     if !url.starts_with("./") && !url.starts_with("../") {
         return url.to_owned();
     }
-    let (mut base, mut rest) = (parent.trim_end_matches('/'), url);
+    let (mut base, mut rest, mut between) = (parent.trim_end_matches('/'), url, '/');
     loop {
         if let Some(more) = rest.strip_prefix("../") {
-            (base, rest) = (base.rsplit_once('/').map_or(base, |(up, _)| up), more);
+            rest = more;
+            if let Some((up, _)) = base.rsplit_once('/') {
+                base = up;
+            } else if let Some((host, _)) = base.rsplit_once(':') {
+                // `git@host:repository` lies in the folder that it has no name for.
+                (base, between) = (host, ':');
+            }
         } else if let Some(more) = rest.strip_prefix("./") {
             rest = more;
         } else {
-            return format!("{base}/{rest}");
+            return format!("{base}{between}{rest}");
         }
     }
 }
@@ -251,5 +297,7 @@ mod tests {
         ] {
             assert_eq!(resolved("https://a/x/y.git", url), expected);
         }
+        assert_eq!(resolved("git@a:x/y.git", "../c.git"), "git@a:x/c.git");
+        assert_eq!(resolved("git@a:y.git", "../c.git"), "git@a:c.git");
     }
 }

@@ -57,8 +57,8 @@ pub(super) struct Body {
 }
 
 impl Wire {
-    pub(super) fn new(client: Client, runtime: Handle, url: &Url, token: Option<HeaderValue>) -> Self {
-        let token = token.map(|token| (url.origin().ascii_serialization(), token));
+    /// `token` is for one origin only.
+    pub(super) fn new(client: Client, runtime: Handle, token: Option<(String, HeaderValue)>) -> Self {
         Self { client, runtime, token, moved: None }
     }
 
