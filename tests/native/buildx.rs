@@ -545,3 +545,41 @@ fn runs(argument: &str) -> Result<bool> {
     }
     Ok(false)
 }
+
+#[test]
+fn modes_are_what_copy_asks_for() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let builds = Builds::start()?;
+    let text = "FROM busybox\nCOPY --chmod=700 d /x/y/\nCOPY --chmod=u+x,go= d/a /z/\nCOPY --chmod=a+rX d/sub /w\n\
+                COPY --chmod=4755 d/a /s\nCOPY --parents d/sub/b /p/\nCOPY --parents --chmod=711 d/./sub/b /q/\n\
+                RUN stat -c '%a %n' /x /x/y /x/y/a /x/y/sub /x/y/sub/b /z/a /w /w/b /s /p/d /p/d/sub /p/d/sub/b /q \\\n\
+                /q/sub /q/sub/b > /out\n";
+    let context = Context::new(&[("Dockerfile", text), ("d/a", "a"), ("d/sub/b", "b")])?;
+    for (name, mode) in [("d", 0o750), ("d/a", 0o644), ("d/sub", 0o705), ("d/sub/b", 0o600)] {
+        fs::set_permissions(context.path(name), fs::Permissions::from_mode(mode))?;
+    }
+    // What is made to copy into has nothing to do with what is copied.
+    assert_eq!(
+        builds.out(&context, &[])?,
+        "755 /x\n755 /x/y\n700 /x/y/a\n700 /x/y/sub\n700 /x/y/sub/b\n700 /z/a\n755 /w\n644 /w/b\n4755 /s\n\
+         750 /p/d\n705 /p/d/sub\n600 /p/d/sub/b\n755 /q\n711 /q/sub\n711 /q/sub/b\n"
+    );
+    let context = Context::new(&[("Dockerfile", "FROM busybox\nCOPY --chmod=9 Dockerfile /\n")])?;
+    let said = builds.build(&context, &[])?.fails(1)?;
+    assert!(said.contains("invalid chmod parameter: '9'. it should be octal string"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_working_folder_on_the_same_ground_is_found_without_the_cache() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = "FROM busybox\nWORKDIR /a\nRUN date > /f\nWORKDIR /b\n";
+    let context = Context::new(&[("Dockerfile", text)])?;
+    builds.build(&context, &[])?.ok()?;
+    let again = builds.build(&context, &["--no-cache"])?;
+    assert_eq!(again.stderr.matches("CACHED").count(), 1, "{}", again.stderr);
+    let line = again.stderr.lines().find(|line| line.contains("WORKDIR /a")).context("its line")?;
+    let number = line.split(' ').next().context("its number")?;
+    assert!(again.stderr.contains(&format!("{number} CACHED")), "{}", again.stderr);
+    Ok(())
+}

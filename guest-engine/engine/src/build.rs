@@ -15,6 +15,7 @@ mod arguments;
 mod base;
 pub mod buildkit;
 mod check;
+mod chmod;
 mod classic;
 mod commit;
 mod context;

@@ -2,9 +2,10 @@
 
 use super::{
     blocking,
+    chmod::Chmod,
     ignore::Ignore,
     transfer::{Picked, discard},
-    tree::Tree,
+    tree::{Node, Tree},
     tree_tar::{Look, TreeWriter},
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     ports::{LayerInfo, LayerStore, PathKind},
 };
 use std::{
+    collections::BTreeSet,
     io::{self, BufWriter, Write},
     sync::Arc,
 };
@@ -28,7 +30,7 @@ pub(super) struct Plan {
     /// Absolute; with a slash at its end it is a folder, whatever is there.
     pub(super) destination: String,
     pub(super) owner: Option<(u32, u32)>,
-    pub(super) mode: Option<u32>,
+    pub(super) mode: Option<Chmod>,
     pub(super) exclude: Arc<Ignore>,
     /// As BuildKit has it, not as the classic builder has.
     pub(super) lenient: bool,
@@ -109,7 +111,7 @@ struct Target {
 
 fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
     let mut writer = TreeWriter::new(to);
-    let look = Look { owner: plan.owner, mode: plan.mode };
+    let look = Look { owner: plan.owner, mode: plan.mode.as_ref() };
     let base = target.path.trim_end_matches('/');
     // The classic builder gives the owner only what it makes for files, and the folder that another becomes.
     let archive = plan.picked.iter().any(|one| one.archive.is_some());
@@ -120,6 +122,7 @@ fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
     let mut made = target.kind == Some(PathKind::Folder);
     // What was picked before is a file there.
     let mut is_file = false;
+    let mut above = BTreeSet::new();
     for one in &plan.picked {
         let into_folder = one.folder || one.archive.is_some();
         if into_folder && (target.kind == Some(PathKind::File) || (plan.lenient && is_file)) {
@@ -132,6 +135,12 @@ fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
             made = true;
         }
         writer.apart();
+        // With `--parents` the folders above are copied as well.
+        for (name, node) in one.folders_above() {
+            if above.insert(name) {
+                writer.copy(&one.tree, node, &format!("{base}/{name}"), look)?;
+            }
+        }
         if let Some(archive) = &one.archive {
             for (path, node) in archive.below("") {
                 writer.copy(archive, node, &format!("{base}/{path}"), Look::default())?;
@@ -159,6 +168,15 @@ fn write_all(plan: &Plan, target: &Target, to: impl Write) -> io::Result<()> {
         }
     }
     writer.finish()
+}
+
+impl Picked {
+    /// The folders that it keeps above it, the outermost first. Those that links lead to stay behind.
+    fn folders_above(&self) -> impl Iterator<Item = (&str, &Node)> {
+        let root = self.path.strip_suffix(&self.name).filter(|root| root.is_empty() || root.ends_with('/'));
+        let above = self.name.match_indices('/').map(|(end, _)| &self.name[..end]);
+        above.filter_map(move |name| Some((name, self.tree.get(&format!("{}{name}", root?))?)))
+    }
 }
 
 impl Plan {

@@ -89,7 +89,7 @@ pub(super) struct State {
     pub(super) config: ImageConfig,
     /// Of the classic builder: `None` before the first step on scratch.
     pub(super) image: Option<String>,
-    /// A step of this stage was new: what follows is not looked for.
+    /// A step was made anew: the classic builder looks for nothing that follows.
     pub(super) fresh: bool,
     /// Of BuildKit's door: everything that led here.
     pub(super) key: String,
@@ -301,7 +301,9 @@ impl Work<'_> {
             },
             ..StepKey::default()
         };
-        if self.found(&key).await? {
+        // BuildKit never makes a folder anew whose ground is the same.
+        let reusable = folder && self.build.front.is_lenient() && !self.state.fresh;
+        if self.found_if(reusable, &key).await? {
             return Ok(());
         }
         let mut made = Made::default();
@@ -335,7 +337,8 @@ impl Work<'_> {
                 if self.build.front.is_lenient() {
                     arguments.inherit(&base.arguments);
                 }
-                self.state = State { arguments, cmd_set: false, fresh: false, ..base.clone() };
+                let fresh = self.build.front.is_lenient() && base.fresh;
+                self.state = State { arguments, cmd_set: false, fresh, ..base.clone() };
             }
             Base::Image(image) => {
                 let named = self.build.front.named(self.build, image).await?;
@@ -349,8 +352,7 @@ impl Work<'_> {
                     }
                     Some(Named::Built(solved)) => {
                         let arguments = std::mem::take(&mut self.state.arguments);
-                        self.state =
-                            State { arguments, cmd_set: false, fresh: false, ..solved.state().clone() };
+                        self.state = State { arguments, cmd_set: false, ..solved.state().clone() };
                         return self.triggers().await;
                     }
                     Some(Named::Image(image)) => image,
@@ -403,7 +405,12 @@ impl Work<'_> {
 
     /// Takes over an equal step of an earlier build, if the cache may be used.
     pub(super) async fn found(&mut self, key: &StepKey) -> Result<bool, BuildFailure> {
-        if !self.build.may_reuse(self.step.stage)
+        self.found_if(false, key).await
+    }
+
+    /// The same, even if the cache may not be used.
+    async fn found_if(&mut self, reusable: bool, key: &StepKey) -> Result<bool, BuildFailure> {
+        if !(reusable || self.build.may_reuse(self.step.stage))
             || !self.build.front.find(self.build, &self.step, &mut self.state, key).await?
         {
             return Ok(false);

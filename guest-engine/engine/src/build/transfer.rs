@@ -1,7 +1,9 @@
 //! `COPY` and `ADD`: which files, where to, and a layer with just them.
 
 use super::{
-    BuildFailure, blocking, context,
+    BuildFailure, blocking,
+    chmod::Chmod,
+    context,
     front::{Made, StepKey, Trouble},
     ignore::{Ignore, glob, has_wildcards},
     instruction::Transfer,
@@ -48,7 +50,7 @@ pub(super) struct Manner {
 impl Work<'_> {
     pub(super) async fn transfer(&mut self, transfer: &Transfer) -> Result<(), BuildFailure> {
         let keyword = if transfer.add { "ADD" } else { "COPY" };
-        let mode = transfer.chmod.as_deref().map(octal).transpose()?;
+        let mode = transfer.chmod.as_deref().map(Chmod::parse).transpose()?;
         let exclude = Arc::new(Ignore::parse(&transfer.exclude.join("\n")));
         let mut picked = Vec::new();
         for source in &transfer.sources {
@@ -417,10 +419,4 @@ fn described(keyword: &str, transfer: &Transfer) -> String {
         said.push_str(&format!(" <<{name}"));
     }
     format!("{said} {} # buildkit", transfer.destination)
-}
-
-fn octal(text: &str) -> Result<u32> {
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
-        EngineError::invalid(format!("invalid --chmod value {text:?}: only octal numbers are supported"))
-    })
 }

@@ -1,6 +1,9 @@
 //! The archive that puts files where a `COPY` wants them.
 
-use super::tree::{Kind, Node, Tree};
+use super::{
+    chmod::Chmod,
+    tree::{Kind, Node, Tree},
+};
 use std::{
     collections::HashMap,
     io::{self, Write},
@@ -12,11 +15,11 @@ const FIELD: usize = 100;
 
 /// Owner and mode of what is copied.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Look {
+pub(crate) struct Look<'a> {
     /// Instead of the source's.
     pub owner: Option<(u32, u32)>,
-    /// Instead of the source's; not for links.
-    pub mode: Option<u32>,
+    /// Changes the source's; not for links.
+    pub mode: Option<&'a Chmod>,
 }
 
 /// Writes entries one by one.
@@ -44,7 +47,7 @@ impl<W: Write> TreeWriter<W> {
     }
 
     /// One node of a tree under another path. Names that are one file stay one.
-    pub(crate) fn copy(&mut self, tree: &Tree, node: &Node, path: &str, look: Look) -> io::Result<()> {
+    pub(crate) fn copy(&mut self, tree: &Tree, node: &Node, path: &str, look: Look<'_>) -> io::Result<()> {
         self.put(path, node, look, Some(tree))
     }
 
@@ -57,7 +60,7 @@ impl<W: Write> TreeWriter<W> {
         self.tar.into_inner()?.flush()
     }
 
-    fn put(&mut self, path: &str, node: &Node, look: Look, tree: Option<&Tree>) -> io::Result<()> {
+    fn put(&mut self, path: &str, node: &Node, look: Look<'_>, tree: Option<&Tree>) -> io::Result<()> {
         let mut header = Header::new_ustar();
         let mut path = path.trim_start_matches('/').to_owned();
         let first = match node.kind {
@@ -78,7 +81,8 @@ impl<W: Write> TreeWriter<W> {
             path.push('/');
         }
         header.set_entry_type(kind);
-        header.set_mode(look.mode.filter(|_| !kind.is_symlink()).unwrap_or(node.mode));
+        let change = look.mode.filter(|_| !kind.is_symlink());
+        header.set_mode(change.map_or(node.mode, |change| change.apply(node.mode, kind.is_dir())));
         let (user, group) = look.owner.unwrap_or(node.owner);
         header.set_uid(user.into());
         header.set_gid(group.into());
