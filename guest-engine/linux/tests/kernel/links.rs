@@ -182,7 +182,7 @@ fn announce(interface: &str) {
     let lifetime = 1800_u16.to_be_bytes();
     let message = [&[134, 0, 0, 0, 64, 0], &lifetime[..], &[0; 8]].concat();
     // Until its own address is one.
-    drop(sendto(&socket, &message, SendFlags::empty(), &everybody));
+    let _not_yet = sendto(&socket, &message, SendFlags::empty(), &everybody);
 }
 
 #[test]
