@@ -141,7 +141,7 @@ fn answer_web(listener: &TcpListener) -> Result<()> {
     loop {
         let (mut client, _) = listener.accept()?;
         // All of it is there at once.
-        client.read(&mut [0; 1024])?;
+        let _length = client.read(&mut [0; 1024])?;
         client.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")?;
     }
 }
