@@ -40,7 +40,10 @@ pub struct ServeOptions {
     /// Unix socket to listen on
     #[arg(long, value_name = "PATH", default_value = guest_contract::paths::ENGINE_SOCKET)]
     pub socket: PathBuf,
-    /// Group that may use the socket; without it only the owner may
+    /// Account that may use the socket besides root
+    #[arg(long, value_name = "UID")]
+    pub owner: Option<u32>,
+    /// Group that may use the socket besides its owner
     #[arg(long, value_name = "NAME|GID")]
     pub group: Option<String>,
     /// Folder for everything that outlives a boot

@@ -19,10 +19,7 @@ mod mount;
 mod places;
 mod requests;
 
-use crate::{
-    ready,
-    socket_access::{self, UnknownGroup},
-};
+use crate::{ready, socket_access::SocketAccess};
 use guest_contract::folders::SharedFolder;
 use lanes::Share;
 use places::Places;
@@ -45,9 +42,9 @@ pub struct Options {
     /// Unix socket for the keeper, which has the files
     #[arg(long, value_name = "PATH", default_value = guest_contract::paths::FOLDERS_SOCKET)]
     pub socket: PathBuf,
-    /// Group that may use the socket besides root
-    #[arg(long, value_name = "NAME")]
-    pub group: Option<String>,
+    /// Account that may use the socket besides root
+    #[arg(long, value_name = "UID")]
+    pub owner: Option<u32>,
     /// Mount everything in this folder, root's alone, and put links to it at the paths
     #[arg(long, value_name = "PATH", requires = "made")]
     pub places: Option<PathBuf>,
@@ -64,8 +61,6 @@ pub struct Options {
 pub enum FoldersError {
     #[error("Could not listen on {path}")]
     Listen { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Group(#[from] UnknownGroup),
     #[error("Could not report readiness")]
     Ready(#[source] io::Error),
 }
@@ -73,7 +68,6 @@ pub enum FoldersError {
 /// Mounts every folder and welcomes keepers for ever. A folder that cannot be mounted is left out, and the keeper is
 /// told why. What an earlier process has mounted went with it and is mounted anew.
 pub fn run(options: &Options) -> Result<(), FoldersError> {
-    let group = options.group.as_deref().map(socket_access::find_group).transpose()?;
     let places = options.places.as_deref().zip(options.made.as_deref());
     let places = places.map(|(folder, made)| Places::new(folder, made));
     let writable = options.folders.iter().map(|path| (path, false));
@@ -88,7 +82,7 @@ pub fn run(options: &Options) -> Result<(), FoldersError> {
     let listen = |source| FoldersError::Listen { path: options.socket.clone(), source };
     // Of an earlier process; bind says if it stays.
     drop(fs::remove_file(&options.socket));
-    let listener = socket_access::bind(&options.socket, group).map_err(listen)?;
+    let listener = SocketAccess::of(options.owner).bind(&options.socket).map_err(listen)?;
     if let Some(fd) = options.ready_fd {
         ready::tell(fd).map_err(FoldersError::Ready)?;
     }

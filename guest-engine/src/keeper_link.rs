@@ -6,11 +6,10 @@
 
 mod datagrams;
 
-use crate::socket_access;
+use crate::socket_access::SocketAccess;
 use async_trait::async_trait;
 use engine::ports::{HostPorts, PortSpec, Protocol};
 use guest_contract::ports::{Errand, LONGEST_LINE, PortAnswer, PortNews, PortProtocol, PublishedPort};
-use nix::unistd::Gid;
 use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, Permissions},
@@ -89,12 +88,12 @@ impl HostPorts for KeeperLink {
 }
 
 impl KeeperLink {
-    /// Meets keepers at `path` for ever; besides root, those who log in as members of `group`.
-    pub async fn serve(self: Arc<Self>, path: &Path, group: Option<Gid>) -> io::Result<()> {
+    /// Meets keepers at `path` for ever; besides root's, those whom `access` names.
+    pub(crate) async fn serve(self: Arc<Self>, path: &Path, access: SocketAccess) -> io::Result<()> {
         drop(fs::remove_file(path));
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        socket_access::give(path, group)?;
+        access.give(path)?;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -205,7 +204,7 @@ mod tests {
         link.remember(&[port(2)]);
         let server = {
             let (link, path) = (link.clone(), path.clone());
-            tokio::spawn(async move { link.serve(&path, None).await })
+            tokio::spawn(async move { link.serve(&path, SocketAccess::default()).await })
         };
         let stream = loop {
             match UnixStream::connect(&path).await {

@@ -14,7 +14,7 @@ use crate::{
     http::{router::router, server, state::AppState},
     keeper_link::KeeperLink,
     ready, shutdown,
-    socket_access::{self, UnknownGroup},
+    socket_access::{SocketAccess, UnknownGroup},
 };
 use engine::{
     Engine, EngineError,
@@ -78,8 +78,8 @@ pub async fn serve(
         lock("run root", &options.run_root, "--run-root")?,
     ];
     let shutdown::Told { stop, with_containers } = shutdown::on_signal().map_err(ServeError::Signals)?;
-    let group = options.group.as_deref().map(socket_access::find_group).transpose()?;
-    let listener = socket::bind(&options.socket, group).await?;
+    let access = SocketAccess::of(options.owner).with_group(options.group.as_deref())?;
+    let listener = socket::bind(&options.socket, access).await?;
     let settings = Settings {
         data_root: options.data_root.clone(),
         run_root: options.run_root.clone(),
@@ -98,7 +98,7 @@ pub async fn serve(
     let engine = Arc::new(Engine::open(settings, ports).await.map_err(ServeError::Engine)?);
     let meeting_point = options.run_root.join(KEEPER_SOCKET);
     tokio::spawn(async move {
-        if let Err(error) = keeper.serve(&meeting_point, group).await {
+        if let Err(error) = keeper.serve(&meeting_point, access).await {
             tracing::warn!(%error, "Published ports will not reach the machine's host");
         }
     });

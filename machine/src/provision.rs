@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Everything is in the places of `guest_contract::host`. An engine that is there already (dockerd,
-//! podman) is neither stopped nor configured; the host's own SSH server is the only way in. Two round
-//! trips, one of which carries the binary.
+//! podman) is neither stopped nor configured; the host's own SSH server is the only way in. One command
+//! over SSH does all of it.
 
 mod binary;
 mod facts;
@@ -21,17 +21,19 @@ mod service_file;
 pub use binary::{BinaryError, EngineBinary};
 pub use facts::{Facts, Init};
 
-use crate::ssh::{Connection, Connector, Output, SshError, whole};
+use crate::ssh::{Connection, Connector, LISTEN, Output, RemoteShell, SshError, whole};
 use facts::Unfit;
 use guest_contract::{folders::SharedFolder, host, seed::EngineSettings};
 use machine_drivers::{Access, Progress};
-use service::Installation;
-use std::{iter, path::Path, time::Duration};
+use service::{Installation, shell_quoted};
+use std::{path::Path, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// Becomes root where it may, which costs as much as all of the probe; tells how, and as whom it came.
-const PROBE_COMMAND: &str = "sh -c 'u=$(id -un); [ \"$(id -u)\" -ne 0 ] || exec sh -s root \"$u\"; \
-     sudo -n sh -s sudo \"$u\" || doas -n sh -s doas \"$u\" || exec sh -s no \"$u\"'";
+/// Becomes root where it may, which costs as much as all of the probe; `$1` is what to run then, with how it became
+/// root (`no` if it did not) and the number of the account that logged in.
+const BECOME_ROOT: &str = "number=$(id -u); [ $number -ne 0 ] || exec sh -c \"$1\" sh root 0; \
+     sudo -n sh -c \"$1\" sh sudo $number || doas -n sh -c \"$1\" sh doas $number || \
+     exec sh -c \"$1\" sh no $number";
 const PROBE: &str = include_str!("provision/probe.sh");
 const INSTALL: &str = include_str!("provision/install.sh");
 const HALT: &str = include_str!("provision/halt.sh");
@@ -98,7 +100,7 @@ pub async fn provision(
     progress.step("Waiting for SSH to be available");
     pin(plan, progress).await?;
     let connection = connect(plan, CONNECT_LIMIT).await?;
-    let facts = probe(&connection, plan.folders).await?;
+    let (shell, facts) = probe(&connection, plan.folders).await?;
     if let Some(owner) = facts.owner.as_deref().filter(|owner| *owner != plan.machine_id) {
         return Err(ProvisionError::Taken { owner: owner.to_owned() });
     }
@@ -119,7 +121,7 @@ pub async fn provision(
     for remark in facts.remarks() {
         progress.step(&remark);
     }
-    install(&connection, &facts, &installation, &binary, progress).await?;
+    install(shell, &facts, &installation, &binary, progress).await?;
     connection.close().await;
     Ok(true)
 }
@@ -128,7 +130,7 @@ pub async fn provision(
 /// that belongs to another machine meanwhile is left alone.
 pub async fn halt(plan: &HostPlan<'_>, remove: bool) -> Result<(), ProvisionError> {
     let connection = connect(plan, REACH_LIMIT).await?;
-    let facts = probe(&connection, &[]).await?;
+    let (shell, facts) = probe(&connection, &[]).await?;
     let Some(service) = facts.init.as_ref().and_then(Init::service_file) else {
         // Nothing of ours can be there.
         return Ok(());
@@ -144,7 +146,7 @@ pub async fn halt(plan: &HostPlan<'_>, remove: bool) -> Result<(), ProvisionErro
     let assignments = service::assign(&[&assignments[..], &folders::assignments(init)].concat());
     let script = format!("{assignments}{SERVICES}{FOLDERS}{HALT}");
     let what = if remove { "Removing the engine" } else { "Stopping the engine" };
-    let output = as_root(&connection, &facts, what, &script, HALT_LIMIT).await?;
+    let output = shell.run_last(what, &script, None, HALT_LIMIT).await?;
     connection.close().await;
     match value(&output.stdout, "error") {
         Some(error) => Err(ProvisionError::Step { what: error.to_owned(), log: Vec::new() }),
@@ -196,19 +198,25 @@ async fn connect(plan: &HostPlan<'_>, limit: Duration) -> Result<Connection, Ssh
     }
 }
 
-async fn probe(connection: &Connection, folders: &[SharedFolder]) -> Result<Facts, ProvisionError> {
+/// A look at the host, and the shell, root's if that may be, that took it.
+async fn probe(
+    connection: &Connection,
+    folders: &[SharedFolder],
+) -> Result<(RemoteShell, Facts), ProvisionError> {
+    let command = format!("sh -c {} sh {}", shell_quoted(BECOME_ROOT), shell_quoted(LISTEN));
+    let mut shell = connection.listen(&command).await?;
     let lines = folders::lines(folders);
     let about = [("FOLDERS", &*lines), ("PLACES", host::FOLDERS_PLACES), ("MADE", host::FOLDERS_MADE)];
-    let script = format!("{}{PROBE}", service::assign(&about));
-    let input = vec![whole(script.as_bytes())];
-    let output = connection.run("Looking at the host", PROBE_COMMAND, input, PROBE_LIMIT).await?;
-    Facts::parse(&output.stdout).ok_or_else(|| failed("Looking at the host", &output))
+    let script = format!("{}{SERVICES}{PROBE}", service::assign(&about));
+    let output = shell.run("Looking at the host", &script, PROBE_LIMIT).await?;
+    match Facts::parse(&output.stdout) {
+        Some(facts) => Ok((shell, facts)),
+        None => Err(failed("Looking at the host", &output)),
+    }
 }
 
-/// The script goes first on standard input, and the binary, if the host has it not, behind it: what a shell has
-/// for a script may hold secrets and is nothing for a command line, and every command costs a round trip.
 async fn install(
-    connection: &Connection,
+    shell: RemoteShell,
     facts: &Facts,
     installation: &Installation,
     binary: &binary::Loaded,
@@ -226,26 +234,8 @@ async fn install(
     progress.step(&format!("{upgrading} the engine{size}"));
     let assignments = installation.assignments(unpack, binary.plain.len());
     let script = format!("{assignments}{SERVICES}{FOLDERS}{INSTALL}");
-    let length = script.len();
-    // Byte by byte, because no byte too many may be read.
-    let command = format!(
-        "{}sh -c 'script=$(dd bs=1 count={length} 2>/dev/null) && eval \"$script\"'",
-        facts.becoming()
-    );
-    let inputs = iter::once(whole(script.as_bytes())).chain(content).collect();
-    let output = connection.run("Installing the engine", &command, inputs, INSTALL_LIMIT).await?;
+    let output = shell.run_last("Installing the engine", &script, content, INSTALL_LIMIT).await?;
     installed(&output)
-}
-
-async fn as_root(
-    connection: &Connection,
-    facts: &Facts,
-    what: &'static str,
-    script: &str,
-    limit: Duration,
-) -> Result<Output, SshError> {
-    let command = format!("{}sh -s", facts.becoming());
-    connection.run(what, &command, vec![whole(script.as_bytes())], limit).await
 }
 
 fn installed(output: &Output) -> Result<(), ProvisionError> {

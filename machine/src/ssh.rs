@@ -13,7 +13,7 @@ mod terminal;
 mod trust;
 
 pub use connection::{Connection, Connector};
-pub use exec::{CHUNK, Input, Output, whole};
+pub use exec::{CHUNK, Input, LISTEN, Output, RemoteShell, whole};
 pub use files::{Attributes, Files};
 pub use ports::{PortForward, forward_ports};
 pub use session::run_command;

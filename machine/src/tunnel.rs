@@ -81,6 +81,11 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Waits until so many connections are ready that one can be taken from the clients.
+    pub(crate) async fn spare(&self) {
+        self.pool.spare().await;
+    }
+
     /// Talks to the unix socket `target` inside the machine.
     pub(crate) async fn converse(&self, target: &str) -> Result<Lines, SshError> {
         Lines::open(&self.pool, target).await

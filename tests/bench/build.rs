@@ -1,9 +1,13 @@
 //! A build of ten steps through both doors of the engine, made anew and found again, against dockerd's classic
 //! builder and its BuildKit. Their figures come from `../shared/peers/native.sh`.
+//!
+//! What a client needs of a build that is found again is measured, too, for the classic one: against a server that
+//! answers at once. No engine can be faster than that.
 
 use crate::{images::peer_figures, sample::Sample};
 use anyhow::{Context, Result, ensure};
-use std::{fs, path::Path, process::Command, time::Instant};
+use axum::{Router, body::Body, response::IntoResponse, routing::any};
+use std::{fs, path::Path, process::Command, thread, time::Instant};
 use tests::{NativeEngine, artifacts, host};
 
 const REPEATS: usize = 5;
@@ -41,10 +45,15 @@ pub(crate) fn bench() -> Result<()> {
     let engine = NativeEngine::with_busybox()?;
     let mut ours = Vec::new();
     for (name, _, buildx, cached) in ROWS {
-        let build = |cached: bool| build(&engine, folder.path(), client.path(), buildx, cached);
+        let build = |cached: bool| build(&engine.url(), folder.path(), client.path(), buildx, cached);
         build(true)?;
         ours.push(Sample::take(name, "ms", REPEATS, || build(cached))?);
     }
+    let url = instant_server(client.path())?;
+    let alone = Sample::take("client.build10.legacy", "ms", REPEATS, || {
+        build(&url, folder.path(), client.path(), false, true)
+    })?;
+    ours[1].against(&alone);
     let peer = ROWS.map(|(_, name, ..)| name);
     for (ours, theirs) in ours.iter().zip(peer_figures(&["build"], &peer)?) {
         ours.against(&theirs);
@@ -53,14 +62,14 @@ pub(crate) fn bench() -> Result<()> {
 }
 
 /// Milliseconds of one build.
-fn build(engine: &NativeEngine, context: &Path, client: &Path, buildx: bool, cached: bool) -> Result<f64> {
+fn build(url: &str, context: &Path, client: &Path, buildx: bool, cached: bool) -> Result<f64> {
     let context = context.to_string_lossy();
     let mut args = vec!["build", "-q", "-t", "built"];
     if !cached {
         args.push("--no-cache");
     }
     args.push(&context);
-    let mut command: Command = host::docker(&engine.url(), &args)?;
+    let mut command: Command = host::docker(url, &args)?;
     command.env("DOCKER_BUILDKIT", if buildx { "1" } else { "0" });
     command.env("DOCKER_CONFIG", client).env("BUILDX_CONFIG", client);
     let started = Instant::now();
@@ -68,4 +77,23 @@ fn build(engine: &NativeEngine, context: &Path, client: &Path, buildx: bool, cac
     let took = started.elapsed().as_secs_f64() * 1e3;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(took)
+}
+
+/// Takes every build's context and says that it is built already; for as long as the benchmark runs. Its URL.
+fn instant_server(folder: &Path) -> Result<String> {
+    let path = folder.join("instant.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    listener.set_nonblocking(true)?;
+    let built = |body: Body| async {
+        drop(axum::body::to_bytes(body, usize::MAX).await);
+        ([("api-version", "1.45")], r#"{"stream":"sha256:0\n"}"#).into_response()
+    };
+    thread::spawn(move || -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            Ok(axum::serve(listener, Router::new().fallback(any(built))).await?)
+        })
+    });
+    Ok(format!("unix://{}", path.display()))
 }

@@ -44,6 +44,9 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     assert_eq!(fs::metadata(source.join("there"))?.uid(), getuid().as_raw(), "it is mine");
     let peek = vm.ssh(&format!("cat '{source_text}/here' 2>&1; sudo cat '{source_text}/here'"))?;
     assert!(peek.contains("Permission denied") && peek.ends_with("from here"), "{peek}");
+    // Besides root, whoever may log in as the machine's account.
+    let sockets = "sudo find /run/machine-engine -type s -printf '%u %m\\n' | sort | uniq -c";
+    assert_eq!(vm.ssh(sockets)?.trim(), "3 debian 600");
     let started = || host.docker("box", &["inspect", "-f", "{{.State.StartedAt}}", "svc"])?.ok();
     let first = started()?;
 
@@ -109,7 +112,7 @@ pub(crate) fn upgrade(host: &Host, engine: &[u8]) -> Result<Run> {
 pub(crate) fn traces(vm: &LoneVm) -> Result<String> {
     vm.ssh(
         "sudo find /etc /usr/local /opt /srv /var/lib -xdev -maxdepth 3 \
-             -not -path '/var/lib/systemd/*' -not -path '/var/lib/sudo/*' -not -name '*-' | sort; \
+             -not -path '/var/lib/systemd/*' -not -path '/var/lib/sudo/*' | sort; \
          ls /etc/runlevels/default; systemctl list-unit-files --no-legend | awk '$1 !~ /^cloud-init/ { print $1, $2 }'; \
          ip -o link | awk '{ print $2 }'; cut -d: -f1,4 /etc/group; ls /run; ls -A /var/tmp; \
          ps -e -o comm= | grep engine; cat /sys/module/nft_chain_nat/refcnt 2>/dev/null || echo 0; grep -c -e machine-engine -e fuse.machine /proc/mounts; true",

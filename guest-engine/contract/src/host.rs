@@ -1,7 +1,7 @@
 //! Where everything of ours is on a host that has an operating system of its own. Nothing of ours is
 //! anywhere else there, and none of these places is dockerd's.
 
-/// Name of the service, for systemd and OpenRC; also of the group that may use the socket.
+/// Name of the service, for systemd and OpenRC.
 pub const SERVICE: &str = "machine-engine";
 /// The Engine API's socket.
 pub const ENGINE_SOCKET: &str = "/run/machine-engine/engine.sock";

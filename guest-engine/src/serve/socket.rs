@@ -1,16 +1,15 @@
 //! The API's socket: private from its first moment, and never taken from an engine that answers.
 
 use super::ServeError;
-use crate::socket_access;
-use nix::unistd::Gid;
+use crate::socket_access::SocketAccess;
 use std::{fs, io, os::unix::fs::FileTypeExt, path::Path, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 
 /// A listener that does not accept within this time is busy, not gone.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Binds `path`, mode 0600, or 0660 for `group`. A socket that nobody listens on any more is replaced.
-pub(super) async fn bind(path: &Path, group: Option<Gid>) -> Result<UnixListener, ServeError> {
+/// Binds `path` for root and whom `access` names. A socket that nobody listens on any more is replaced.
+pub(super) async fn bind(path: &Path, access: SocketAccess) -> Result<UnixListener, ServeError> {
     let fail = |source| ServeError::Listen { path: path.to_owned(), source };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(fail)?;
@@ -24,7 +23,7 @@ pub(super) async fn bind(path: &Path, group: Option<Gid>) -> Result<UnixListener
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(fail(error)),
     }
-    let listener = socket_access::bind(path, group).map_err(fail)?;
+    let listener = access.bind(path).map_err(fail)?;
     listener.set_nonblocking(true).map_err(fail)?;
     UnixListener::from_std(listener).map_err(fail)
 }
@@ -43,17 +42,18 @@ mod tests {
 
     #[tokio::test]
     async fn private_replaced_when_stale_and_kept_when_alive() {
+        let private = SocketAccess::default();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/docker.sock");
-        let first = bind(&path, None).await.unwrap();
+        let first = bind(&path, private).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(bind(&path, None).await, Err(ServeError::SocketInUse { .. })));
+        assert!(matches!(bind(&path, private).await, Err(ServeError::SocketInUse { .. })));
         drop(first);
-        bind(&path, None).await.unwrap();
+        bind(&path, private).await.unwrap();
         let file = folder.path().join("file");
         fs::write(&file, b"precious").unwrap();
-        assert!(matches!(bind(&file, None).await, Err(ServeError::NotASocket { .. })));
-        let group = socket_access::find_group("no such group").map_err(ServeError::from);
+        assert!(matches!(bind(&file, private).await, Err(ServeError::NotASocket { .. })));
+        let group = private.with_group(Some("no such group")).map_err(ServeError::from);
         assert!(matches!(group, Err(ServeError::Group { .. })));
     }
 }

@@ -43,6 +43,10 @@ pub(super) async fn keep(tunnel: &Tunnel, engine: &EngineHome) {
     let mut ports = Ports { way, required, open: BTreeMap::new() };
     let mut pause = RETRY;
     loop {
+        if !required {
+            // Clients that come right after the engine answers go before what may be missing.
+            tunnel.spare().await;
+        }
         match tunnel.converse(meeting_point).await {
             Ok(mut lines) => {
                 pause = RETRY;

@@ -10,10 +10,10 @@ const LEAST_SPACE: u64 = 512 * 1024;
 /// A host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// How to become root: `root` (no need), `sudo`, `doas` or `no`.
+    /// How it became root: `root` (no need), `sudo`, `doas` or `no`.
     become_root: String,
-    /// The account we log in as.
-    pub user: String,
+    /// Number of the account we log in as.
+    pub(super) uid: u32,
     /// `uname -m`.
     pub arch: String,
     /// What starts services.
@@ -124,7 +124,7 @@ impl Facts {
         let yes = |key: &str| one.get(key) == Some(&"yes");
         Some(Self {
             become_root: text("become")?,
-            user: text("user")?,
+            uid: text("uid")?.parse().ok()?,
             arch: text("arch")?,
             init: text("init").map(|init| match init.as_str() {
                 "systemd" => Init::Systemd,
@@ -150,10 +150,10 @@ impl Facts {
         })
     }
 
-    /// Why no engine can live here, if so; else where its binary goes.
-    pub(super) fn place(&self) -> Result<String, Unfit> {
+    /// Why no engine that `user` puts there can live here, if so; else where its binary goes.
+    pub(super) fn place(&self, user: &str) -> Result<String, Unfit> {
         if self.become_root == "no" {
-            return Err(Unfit::NotRoot { user: self.user.clone() });
+            return Err(Unfit::NotRoot { user: user.to_owned() });
         }
         match &self.init {
             Some(Init::Systemd | Init::OpenRc) => {}
@@ -197,15 +197,6 @@ impl Facts {
         self.tools.iter().any(|has| has == tool)
     }
 
-    /// What stands before a command that root must run.
-    pub(super) fn becoming(&self) -> &'static str {
-        match self.become_root.as_str() {
-            "sudo" => "sudo -n ",
-            "doas" => "doas -n ",
-            _ => "",
-        }
-    }
-
     pub(super) fn is_selinux_enforcing(&self) -> bool {
         self.selinux
     }
@@ -244,7 +235,7 @@ impl Facts {
 mod tests {
     use super::*;
 
-    const DEBIAN: &str = "Welcome!\nbecome=sudo\nuser=admin\narch=x86_64\nos_ID=debian\n\
+    const DEBIAN: &str = "Welcome!\nbecome=sudo\nuid=1000\narch=x86_64\nos_ID=debian\n\
         os_PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\ninit=systemd\ncgroup=2\n\
         overlay=yes\nlibrary=/usr/local/lib\nbinary=engine-1\nfree_kib=9000000\ntool=gzip\nengine=dockerd\nend=yes\n";
 
@@ -260,8 +251,8 @@ mod tests {
     #[test]
     fn a_probe_is_read_and_a_cut_one_refused() {
         let facts = facts(&[]);
-        assert_eq!((facts.os.as_str(), facts.becoming()), ("Debian GNU/Linux 12 (bookworm)", "sudo -n "));
-        assert_eq!(facts.place().unwrap(), "/usr/local/lib/machine-engine/bin");
+        assert_eq!((facts.os.as_str(), facts.uid), ("Debian GNU/Linux 12 (bookworm)", 1000));
+        assert_eq!(facts.place("admin").unwrap(), "/usr/local/lib/machine-engine/bin");
         assert!(facts.has_dockerd() && facts.has_tool("gzip") && !facts.has_tool("nft"));
         assert!(facts.has_binary("engine-1") && !facts.has_binary("engine-2"));
         assert_eq!(Facts::parse(&DEBIAN.replace("end=yes\n", "")), None);
@@ -270,7 +261,7 @@ mod tests {
 
     #[test]
     fn hosts_that_are_no_place_say_why() {
-        let unfit = |from, to| facts(&[(from, to)]).place().unwrap_err();
+        let unfit = |from, to| facts(&[(from, to)]).place("admin").unwrap_err();
         assert!(matches!(unfit("become=sudo", "become=no"), Unfit::NotRoot { .. }));
         assert_eq!(unfit("init=systemd", "init=runit"), Unfit::Init { init: "runit".to_owned() });
         assert_eq!(unfit("overlay=yes", "overlay=no"), Unfit::Overlay);
@@ -280,6 +271,6 @@ mod tests {
         // Whoever answers the probe does not choose where we write.
         assert_eq!(unfit("library=/usr/local/lib\n", "library=/etc; rm -rf /\n"), Unfit::ReadOnly);
         let flatcar = facts(&[("library=/usr/local/lib", "library=/opt")]);
-        assert_eq!(flatcar.place().unwrap(), "/opt/machine-engine/bin");
+        assert_eq!(flatcar.place("admin").unwrap(), "/opt/machine-engine/bin");
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn check(folders: &[SharedFolder], fuse: bool, covered: &[usize]) -> 
 }
 
 /// The service's file; empty when there are no folders.
-pub(super) fn service(library: &str, init: &Init, group: &str, folders: &[SharedFolder]) -> String {
+pub(super) fn service(library: &str, init: &Init, owner: Option<&str>, folders: &[SharedFolder]) -> String {
     if folders.is_empty() {
         return String::new();
     }
@@ -52,7 +52,7 @@ pub(super) fn service(library: &str, init: &Init, group: &str, folders: &[Shared
         name: host::FOLDERS_SERVICE,
         description: "Folders of the user's computer for containers of machine",
         program: &program,
-        arguments: arguments(group, folders).into_iter().map(str::to_owned).collect(),
+        arguments: arguments(owner, folders).into_iter().map(str::to_owned).collect(),
     };
     match init {
         Init::OpenRc => openrc(&service),
@@ -60,10 +60,10 @@ pub(super) fn service(library: &str, init: &Init, group: &str, folders: &[Shared
     }
 }
 
-fn arguments<'a>(group: &'a str, folders: &'a [SharedFolder]) -> Vec<&'a str> {
+fn arguments<'a>(owner: Option<&'a str>, folders: &'a [SharedFolder]) -> Vec<&'a str> {
     let mut arguments = vec!["folders", "--socket", host::FOLDERS_SOCKET];
-    if !group.is_empty() {
-        arguments.extend(["--group", group]);
+    if let Some(owner) = owner {
+        arguments.extend(["--owner", owner]);
     }
     arguments.extend(["--places", host::FOLDERS_PLACES, "--made", host::FOLDERS_MADE]);
     for folder in folders {
@@ -109,16 +109,16 @@ mod tests {
 
     #[test]
     fn the_service_shows_what_is_shared_and_there_is_none_for_nothing() {
-        assert_eq!(service("/opt/x", &Init::Systemd, "", &[]), "");
+        assert_eq!(service("/opt/x", &Init::Systemd, None, &[]), "");
         let folders = [folder("/home/me/a b", false), folder("/srv/50%", true)];
-        let unit = service("/opt/x", &Init::Systemd, "machine-engine", &folders);
+        let unit = service("/opt/x", &Init::Systemd, Some("1000"), &folders);
         let line = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
         assert!(line.starts_with("ExecStart=/opt/x/folders \"folders\" "), "{line}");
         assert!(line.ends_with("\"--folder\" \"/home/me/a b\" \"--read-only\" \"/srv/50%%\""), "{line}");
-        assert!(line.contains("\"--group\" \"machine-engine\""), "{line}");
+        assert!(line.contains("\"--owner\" \"1000\""), "{line}");
         assert!(unit.contains("Before=machine-engine.service\n"));
-        let script = service("/opt/x", &Init::OpenRc, "", &folders);
-        assert!(script.contains("before machine-engine\n") && !script.contains("--group"), "{script}");
+        let script = service("/opt/x", &Init::OpenRc, None, &folders);
+        assert!(script.contains("before machine-engine\n") && !script.contains("--owner"), "{script}");
     }
 
     #[test]

@@ -8,12 +8,14 @@ drop_folders() {
         rm -f "$FOLDERS_FILE"
         [ "$INIT" != systemd ] || systemctl daemon-reload
     fi
-    for place in $PLACES/*; do
-        umount -l "$place" 2>/dev/null
-        rmdir "$place" 2>/dev/null
-    done
-    rmdir $PLACES 2>/dev/null
-    rm -f $FOLDERS_SOCKET
+    if [ -d $PLACES ]; then
+        for place in $PLACES/*; do
+            umount -l "$place" 2>/dev/null
+            rmdir "$place" 2>/dev/null
+        done
+        rmdir $PLACES 2>/dev/null
+    fi
+    [ ! -e $FOLDERS_SOCKET ] || rm -f $FOLDERS_SOCKET
     [ -f $MADE ] || return 0
     # What is in a folder goes before it.
     sort -r $MADE | while IFS= read -r path; do

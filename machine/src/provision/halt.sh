@@ -37,7 +37,6 @@ rm -rf --one-file-system /var/lib/machine-engine /run/machine-engine 2>/dev/null
     rm -rf /var/lib/machine-engine /run/machine-engine
 rm -rf /usr/local/lib/machine-engine /opt/machine-engine /etc/machine-engine /var/log/$name.log* \
     /var/log/$FOLDERS_SERVICE.log*
-if getent group $name >/dev/null 2>&1; then groupdel $name 2>/dev/null || delgroup $name 2>/dev/null; fi
 left=
 for path in "$SERVICE_FILE" /var/lib/machine-engine /etc/machine-engine; do
     [ ! -e "$path" ] || left="$left $path"

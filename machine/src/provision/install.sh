@@ -1,7 +1,7 @@
 # Installs or upgrades the engine, and goes back to what was there when the new one does not answer. Runs as root.
-# Before it stand services.sh, folders.sh and the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH GROUP_USER
-# SERVICE_FILE SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX FOLDERS_TEXT FOLDERS. With UNPACK, the
-# binary is on standard input. Prints "key=value" lines.
+# Before it stand services.sh, folders.sh and the assignments of: INIT LIBRARY ENGINE UNPACK LENGTH SERVICE_FILE
+# SERVICE_TEXT ENVIRONMENT_TEXT INSTALLED_TEXT SOCKET DATA SELINUX FOLDERS_TEXT FOLDERS. With UNPACK, the
+# binary is on standard input. Prints "key=value" lines. Forks are dear on a host that is emulated or small.
 set -u
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -27,8 +27,16 @@ start_engine() {
     start_service $name "$SOCKET"
 }
 
-write() { # FILE MODE TEXT: whole or not at all
-    printf '%s' "$3" >"$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"
+write() { # FILE TEXT: whole or not at all
+    printf '%s' "$2" >"$1.new" && mv -f "$1.new" "$1"
+}
+write_service() { # FILE TEXT: for everybody's eyes, and a script with OpenRC
+    umask 022
+    write "$1" "$2"
+    code=$?
+    umask 077
+    if [ "$INIT" != systemd ]; then chmod 755 "$1" || return 1; fi
+    return $code
 }
 
 # It has its name only once it is whole: SSH saw to it that nothing was changed on the way.
@@ -44,16 +52,21 @@ receive() {
 # Shows the folders of TEXT, the service's file, by ENGINE. A service that does so already goes on, by whichever
 # engine: containers use its mounts.
 show_folders() { # TEXT ENGINE
-    if [ -z "$1" ]; then drop_folders; rm -f "$LIBRARY/folders"; return 0; fi
+    if [ -z "$1" ]; then
+        drop_folders
+        [ ! -L "$LIBRARY/folders" ] || rm -f "$LIBRARY/folders"
+        return 0
+    fi
     if [ "$(cat "$FOLDERS_FILE" 2>/dev/null)" = "$(printf '%s' "$1")" ] && service_runs $FOLDERS_SERVICE; then
         return 0
     fi
     drop_folders
-    ln -sfn "$2" "$LIBRARY/folders" && write "$FOLDERS_FILE" $mode "$1" &&
+    ln -sfn "$2" "$LIBRARY/folders" && write_service "$FOLDERS_FILE" "$1" &&
         start_service $FOLDERS_SERVICE $FOLDERS_SOCKET
 }
 # Whether each has its link, which it gets once it is mounted.
 all_shown() {
+    [ -n "$FOLDERS" ] || return 0
     printf '%s' "$FOLDERS" | while IFS= read -r path; do
         case $(readlink "$path") in $PLACES/*) ;; *) exit 1 ;; esac
     done
@@ -63,23 +76,18 @@ if [ -n "$UNPACK" ] && ! receive; then echo "error=The engine did not arrive who
 mkdir -p $SETTINGS "$DATA" || fail "Could not make $SETTINGS and $DATA"
 if [ "$SELINUX" = 1 ]; then chcon -t bin_t "$LIBRARY/$ENGINE" 2>/dev/null; fi
 
-if [ -n "$GROUP_USER" ]; then
-    getent group $name >/dev/null 2>&1 || groupadd -r $name 2>/dev/null || addgroup -S $name ||
-        fail "Could not make the group $name"
-    usermod -aG $name "$GROUP_USER" 2>/dev/null || addgroup "$GROUP_USER" $name ||
-        fail "Could not put $GROUP_USER into the group $name"
-fi
-modprobe -qa overlay br_netfilter nf_tables fuse 2>/dev/null
+modprobe -qa overlay br_netfilter nf_tables 2>/dev/null
 
-had=
+had= folders_before= shower_before=
 for file in "$SERVICE_FILE" $SETTINGS/environment; do
-    rm -f "$file.previous"
+    [ ! -f "$file.previous" ] || rm -f "$file.previous"
     if [ -f "$file" ]; then cp -p "$file" "$file.previous" || fail "Could not keep $file"; had=yes; fi
 done
-folders_before=$(cat "$FOLDERS_FILE" 2>/dev/null)
-shower_before=$(readlink "$LIBRARY/folders")
-case $INIT in systemd) mode=644 ;; *) mode=755 ;; esac
-write $SETTINGS/environment 600 "$ENVIRONMENT_TEXT" && write "$SERVICE_FILE" $mode "$SERVICE_TEXT" ||
+if [ -f "$FOLDERS_FILE" ]; then
+    folders_before=$(cat "$FOLDERS_FILE")
+    shower_before=$(readlink "$LIBRARY/folders")
+fi
+write $SETTINGS/environment "$ENVIRONMENT_TEXT" && write_service "$SERVICE_FILE" "$SERVICE_TEXT" ||
     fail "Could not write the service's files"
 
 # The folders first: containers that come back with the engine may need them.
@@ -88,8 +96,8 @@ shown=yes
 if [ -n "$shown" ] && start_engine; then
     # What shows them later is this engine, too.
     [ ! -L "$LIBRARY/folders" ] || ln -sfn "$ENGINE" "$LIBRARY/folders"
-    write $SETTINGS/installed 600 "$INSTALLED_TEXT" || fail "Could not write $SETTINGS/installed"
-    rm -f "$SERVICE_FILE.previous" $SETTINGS/environment.previous
+    write $SETTINGS/installed "$INSTALLED_TEXT" || fail "Could not write $SETTINGS/installed"
+    [ -z "$had" ] || rm -f "$SERVICE_FILE.previous" $SETTINGS/environment.previous
     # Running containers hold the binary they were started with open; its name is not needed.
     for file in "$LIBRARY"/engine-*; do [ "$file" = "$LIBRARY/$ENGINE" ] || rm -f "$file"; done
     echo done=yes

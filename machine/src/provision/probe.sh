@@ -1,14 +1,14 @@
 # What kind of host is this? One line "key=value" for every fact; nothing stays changed. POSIX sh, as root if that
-# may be. Arguments: how it became root ("no" if it did not), and the account that logged in. Forks are dear on a
+# may be. Arguments: how it became root ("no" if it did not), and the number of the account that logged in. Forks are dear on a
 # host that is emulated or small: the shell does what it can itself.
-# Before it stand the assignments of: FOLDERS (the user's that it shall show, one a line) PLACES MADE.
+# Before it stand services.sh and the assignments of: FOLDERS (the user's that it shall show, one a line) PLACES MADE.
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 say() { printf '%s=%s\n' "$1" "$2"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 say become "$1"
-say user "$2"
+say uid "$2"
 say arch "$(uname -m)"
 for file in /etc/os-release /usr/lib/os-release; do
     [ -r "$file" ] || continue
@@ -66,19 +66,17 @@ printf '%s' "$FOLDERS" | while IFS= read -r folder; do
     if is_covered "$folder"; then say covered $number; fi
     number=$((number + 1))
 done
-if { [ -c /dev/fuse ] && grep -qw fuse /proc/filesystems; } || modprobe -n fuse 2>/dev/null; then say fuse yes; fi
-
-# What we put here before, if anything.
-if [ -r /etc/machine-engine/installed ]; then cat /etc/machine-engine/installed; fi
-if [ "$init" = systemd ]; then
-    systemctl is-active machine-engine firewalld ufw 2>/dev/null | {
-        read -r ours; read -r firewalld; read -r ufw
-        [ "$ours" != active ] || say active yes
-        [ "$firewalld" != active ] || say firewall firewalld
-        [ "$ufw" != active ] || say firewall ufw
-    }
-elif [ "$init" = openrc ]; then
-    if rc-service machine-engine status >/dev/null 2>&1; then say active yes; fi
+if [ -n "$FOLDERS" ]; then
+    if { [ -c /dev/fuse ] && grep -qw fuse /proc/filesystems; } || modprobe -n fuse 2>/dev/null; then say fuse yes; fi
 fi
+
+# What we put here before, if anything. Services are asked for only where there may be one.
+INIT=$init
+if [ -r /etc/machine-engine/installed ]; then
+    cat /etc/machine-engine/installed
+    if service_runs machine-engine; then say active yes; fi
+fi
+if has firewall-cmd && service_runs firewalld; then say firewall firewalld; fi
+if has ufw && service_runs ufw; then say firewall ufw; fi
 say end yes
 exit 0

@@ -7,7 +7,7 @@ use super::{
     folders,
     service_file::Service,
 };
-use guest_contract::{host, paths::SSH_USER};
+use guest_contract::host;
 
 /// What is to be on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,6 @@ pub(super) struct Installation {
     /// Hash of everything else: differs when the service must be written anew.
     pub(super) settings: String,
     init: Init,
-    group_user: String,
     service: String,
     environment: String,
     /// The file of the service that shows folders, and which.
@@ -31,13 +30,12 @@ pub(super) struct Installation {
 
 impl Installation {
     pub(super) fn new(plan: &HostPlan<'_>, facts: &Facts, binary: &Loaded) -> Result<Self, Unfit> {
-        let library = facts.place()?;
+        let library = facts.place(&plan.access.ssh.user)?;
         facts.check_folders(plan.folders)?;
         let init = facts.init.clone().unwrap_or(Init::Systemd);
         let engine = format!("engine-{}", &binary.sha256[..16]);
-        // Root needs no group; everyone else does, and a new SSH session has it.
-        let group_user = if facts.user == SSH_USER { String::new() } else { facts.user.clone() };
-        let arguments = arguments(plan, &group_user);
+        let owner = (facts.uid != 0).then(|| facts.uid.to_string());
+        let arguments = arguments(plan, owner.as_deref());
         let program = format!("{library}/{engine}");
         let service = Service {
             name: host::SERVICE,
@@ -49,16 +47,14 @@ impl Installation {
             Init::OpenRc => (openrc(&service), shell_exports(&plan.engine.env)),
             _ => (systemd(&service, facts.has_dockerd()), environment_file(&plan.engine.env)),
         };
-        let group = if group_user.is_empty() { "" } else { host::SERVICE };
-        let folders_service = folders::service(&library, &init, group, plan.folders);
-        let settings = [&*service, &environment, &group_user, &folders_service].join("\0");
+        let folders_service = folders::service(&library, &init, owner.as_deref(), plan.folders);
+        let settings = [&*service, &environment, &folders_service].join("\0");
         let settings = binary::sha256(settings.as_bytes());
         Ok(Self {
             library,
             engine,
             settings: settings[..16].to_owned(),
             init,
-            group_user,
             service,
             environment,
             folders_service,
@@ -80,7 +76,6 @@ impl Installation {
             ("ENGINE", &self.engine),
             ("UNPACK", unpack),
             ("LENGTH", &length.to_string()),
-            ("GROUP_USER", &self.group_user),
             ("SERVICE_FILE", self.init.service_file().unwrap_or_default()),
             ("SERVICE_TEXT", &self.service),
             ("ENVIRONMENT_TEXT", &self.environment),
@@ -100,12 +95,12 @@ pub(super) fn assign(variables: &[(&str, &str)]) -> String {
     variables.iter().map(|(name, value)| format!("{name}={}\n", shell_quoted(value))).collect()
 }
 
-fn arguments(plan: &HostPlan<'_>, group_user: &str) -> Vec<String> {
+fn arguments(plan: &HostPlan<'_>, owner: Option<&str>) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     let mut option = |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
     option("--socket", host::ENGINE_SOCKET);
-    if !group_user.is_empty() {
-        option("--group", host::SERVICE);
+    if let Some(owner) = owner {
+        option("--owner", owner);
     }
     option("--data-root", host::DATA_ROOT);
     option("--run-root", host::RUN_ROOT);

@@ -1,5 +1,5 @@
-# Services under either init, for install.sh and halt.sh, before which this stands. POSIX sh, as root. Before it stands
-# the assignment of INIT.
+# Services under either init, for probe.sh, install.sh and halt.sh, before which this stands. POSIX sh, as root. INIT
+# says which.
 
 service_runs() { # NAME
     if [ "$INIT" = systemd ]; then systemctl -q is-active "$1" 2>/dev/null
@@ -29,7 +29,8 @@ start_service() { # NAME SOCKET
 }
 
 stop_service() { # NAME
-    if [ "$INIT" = systemd ]; then systemctl -q disable --now "$1"; systemctl reset-failed "$1"
+    # Units are read again by whoever takes the file away.
+    if [ "$INIT" = systemd ]; then systemctl -q --no-reload disable --now "$1"; systemctl reset-failed "$1"
     else rc-service -q "$1" stop; rc-update -q del "$1" default
     fi 2>/dev/null
 }

@@ -2,6 +2,7 @@
 
 use crate::ssh::{Connection, Connector, SshError};
 use std::{
+    pin::pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -32,6 +33,7 @@ pub(super) struct Pool {
     state: Mutex<State>,
     handshakes: Semaphore,
     wanted: Notify,
+    more: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,7 @@ impl Pool {
             state: Mutex::default(),
             handshakes: Semaphore::new(HANDSHAKES),
             wanted: Notify::new(),
+            more: Notify::new(),
         }
     }
 
@@ -82,6 +85,20 @@ impl Pool {
         let mut state = self.state();
         if state.idle.len() < KEPT && usable(&connection) {
             state.idle.push(connection);
+            self.more.notify_waiters();
+        }
+    }
+
+    /// Waits until two clients would find a connection.
+    pub(super) async fn spare(&self) {
+        loop {
+            let mut more = pin!(self.more.notified());
+            // Before the look, or it might miss one.
+            more.as_mut().enable();
+            if self.state().idle.len() > 1 {
+                return;
+            }
+            more.await;
         }
     }
 
