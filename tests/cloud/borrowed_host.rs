@@ -45,7 +45,8 @@ fn is_upgraded_rolled_back_and_left_as_it_was() -> Result<()> {
     let peek = vm.ssh(&format!("cat '{source_text}/here' 2>&1; sudo cat '{source_text}/here'"))?;
     assert!(peek.contains("Permission denied") && peek.ends_with("from here"), "{peek}");
     // Besides root, whoever may log in as the machine's account.
-    let sockets = "sudo find /run/machine-engine -type s -printf '%u %m\\n' | sort | uniq -c";
+    let sockets =
+        "cd /run/machine-engine; sudo stat -c '%U %a' engine.sock folders.sock state/keeper.sock | uniq -c";
     assert_eq!(vm.ssh(sockets)?.trim(), "3 debian 600");
     let started = || host.docker("box", &["inspect", "-f", "{{.State.StartedAt}}", "svc"])?.ok();
     let first = started()?;
