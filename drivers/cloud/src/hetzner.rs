@@ -237,7 +237,7 @@ fn vm(server: Server) -> Vm {
         state,
         ipv4: server.public_net.ipv4.map(|net| net.ip),
         ipv6,
-        private: server.private_net.into_iter().next().map(|net| net.ip),
+        private: server.private_net.into_iter().find_map(|net| net.ip),
         machine_id: label(&server.labels, ID_LABEL),
         owner: label(&server.labels, OWNER_LABEL),
     }

@@ -12,7 +12,7 @@ pub(super) struct Server {
     pub(super) status: String,
     pub(super) public_net: PublicNet,
     #[serde(default)]
-    pub(super) private_net: Vec<Net>,
+    pub(super) private_net: Vec<PrivateNet>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
 }
@@ -26,6 +26,12 @@ pub(super) struct PublicNet {
 #[derive(Debug, Deserialize)]
 pub(super) struct Net {
     pub(super) ip: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PrivateNet {
+    /// Not there while the server is being attached.
+    pub(super) ip: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

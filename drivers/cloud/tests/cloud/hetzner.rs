@@ -214,6 +214,19 @@ async fn a_server_with_ipv6_only_is_reached_by_it() {
 }
 
 #[tokio::test]
+async fn a_server_in_a_network_is_reached_there_once_it_has_an_address() {
+    let listings = |cloud: &Cloud| cloud.fake.count("GET /servers") - cloud.fake.count("GET /servers/");
+    let plain = Cloud::new();
+    plain.driver.create(&plain.spec, &Silent).await.unwrap();
+    let options = [("hetzner-networks", "office"), ("hetzner-use-private-network", "")];
+    let cloud = Cloud::in_project(Cloud::new().fake, &options);
+    let instance = cloud.driver.create(&cloud.spec, &Silent).await.unwrap();
+    assert_eq!(listings(&cloud), listings(&plain), "the answer was read, and nothing looked for");
+    cloud.driver.start(&instance, &Silent).await.unwrap();
+    assert_eq!(cloud.driver.access(&instance).await.unwrap().ssh.host, "10.0.0.2");
+}
+
+#[tokio::test]
 async fn many_machines_are_one_listing() {
     let fake = Cloud::new().fake;
     let mut clouds: Vec<Cloud> = (0..3).map(|_| Cloud::in_project(Arc::clone(&fake), &[])).collect();
