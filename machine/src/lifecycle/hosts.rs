@@ -2,7 +2,7 @@
 //! mean there besides what the driver does.
 
 use super::{CommandError, ErrorKind, Lifecycle, Whole};
-use crate::{folder_choice, provision::HostPlan};
+use crate::{folder_choice, machine::MachineName, provision::HostPlan};
 use machine_drivers::{Access, DriverError, EngineHome, InstanceState};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -13,22 +13,19 @@ const WATCH: Duration = Duration::from_secs(5);
 impl Lifecycle<'_> {
     /// The power is on: installs, upgrades or starts the engine where that is ours to do.
     pub(super) async fn install_engine(&self, whole: &Whole) -> Result<(), CommandError> {
-        let access = whole.driver.access(&whole.instance).await?;
+        let name = &whole.record.name;
+        let access = whole.driver.access(&whole.instance).await.map_err(|error| why_lost(name, error))?;
         if whole.record.own().is_some_and(|own| !own.request.folders.is_empty()) {
             folder_choice::check_access(&access)?;
         }
         let Some(plan) = plan(whole, &access) else { return Ok(()) };
-        let name = &whole.record.name;
         let lines = self.ui.driver_lines(name.as_str());
         let failed = |error: &(dyn std::error::Error + 'static)| {
             CommandError::caused(format!("Could not provision machine \"{name}\""), error)
         };
         let changed = tokio::select! {
             outcome = self.guests.provision(&plan, &lines) => outcome.map_err(|error| failed(&error))?,
-            why = lost(whole) => return Err(CommandError::new(
-                ErrorKind::Failed,
-                format!("Machine \"{name}\" {why} while the engine was being put there"),
-            )),
+            error = lost(whole) => return Err(why_lost(name, error)),
         };
         if changed {
             // Its keeper may know other folders.
@@ -64,19 +61,32 @@ impl Lifecycle<'_> {
 
 /// Returns when the VM is not there any more: nobody would ever answer. A borrowed host is not watched, for
 /// nobody knows of it but by SSH.
-async fn lost(whole: &Whole) -> &'static str {
+async fn lost(whole: &Whole) -> DriverError {
     if whole.driver.capabilities().borrowed_host {
         std::future::pending::<()>().await;
     }
     loop {
         sleep(WATCH).await;
         match whole.driver.state(&whole.instance).await {
-            Ok(InstanceState::Stopped | InstanceState::Error) => return "went off",
-            Err(DriverError::NotFound { .. }) => return "was removed",
+            Ok(InstanceState::Stopped | InstanceState::Error) => {
+                return DriverError::NotRunning { id: whole.instance.id.clone() };
+            }
+            Err(error @ DriverError::NotFound { .. }) => return error,
             // A provider that does not answer tells nothing about the VM.
             Ok(_) | Err(_) => {}
         }
     }
+}
+
+/// What a user makes of a VM that ran a moment ago and does not any more.
+fn why_lost(name: &MachineName, error: DriverError) -> CommandError {
+    let what = match error {
+        DriverError::NotRunning { .. } => "went off",
+        DriverError::NotFound { .. } => "was removed",
+        error => return error.into(),
+    };
+    let sentence = format!("Machine \"{name}\" {what} while the engine was being put there");
+    CommandError::new(ErrorKind::Failed, sentence)
 }
 
 /// `None` where the engine is not ours to install.
@@ -90,4 +100,22 @@ fn plan<'a>(whole: &'a Whole, access: &'a Access) -> Option<HostPlan<'a>> {
         engine: &own.engine,
         folders: &own.request.folders,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_that_goes_off_is_told_by_the_machines_name_however_early_it_does() {
+        let name: MachineName = "ci-1".parse().unwrap();
+        let told = |error| why_lost(&name, error).to_string();
+        let id = || "2".to_owned();
+        let off = told(DriverError::NotRunning { id: id() });
+        assert_eq!(off, "Machine \"ci-1\" went off while the engine was being put there");
+        let removed = told(DriverError::NotFound { id: id() });
+        assert_eq!(removed, "Machine \"ci-1\" was removed while the engine was being put there");
+        let other = told(DriverError::Provider { what: "No".to_owned() });
+        assert!(other.contains("No") && !other.contains("went off"), "{other}");
+    }
 }
