@@ -39,10 +39,12 @@ write_service() { # FILE TEXT: for everybody's eyes, and a script with OpenRC
     return $code
 }
 
-# It has its name only once it is whole: SSH saw to it that nothing was changed on the way.
+# It has its name only once it is whole: SSH saw to it that nothing was changed on the way, and only gzip knows by
+# itself when something is missing.
 receive() {
     part=$LIBRARY/$ENGINE.part
-    (umask 022; mkdir -p "$LIBRARY" && $UNPACK >"$part") && [ "$(wc -c <"$part")" -eq "$LENGTH" ] &&
+    (umask 022; mkdir -p "$LIBRARY" && $UNPACK >"$part") &&
+        { [ "$UNPACK" != cat ] || [ "$(wc -c <"$part")" -eq "$LENGTH" ]; } &&
         chmod 755 "$part" && mv -f "$part" "$LIBRARY/$ENGINE" && return
     rm -f "$part"
     rmdir "$LIBRARY" "${LIBRARY%/*}" 2>/dev/null

@@ -16,10 +16,11 @@ const MOST_OUTPUT: usize = 256 * 1024;
 const EXIT: &str = "\nexit=";
 
 /// Runs the scripts that come on standard input, each with its length before it in a line of its own, with the
-/// positional parameters it was started with. They are read byte by byte, because no byte too many may be: the last
-/// one may have the rest of the input.
-pub const LISTEN: &str = "while read -r length; do script=$(dd bs=1 count=$length 2>/dev/null); (eval \"$script\"); \
-     printf \"\\nexit=%d\\n\" $?; done";
+/// positional parameters it was started with. No byte too many may be read: the last one may have the rest of the
+/// input. A `dd` that does not know `fullblock` (it is not in POSIX) has read nothing and does it byte by byte.
+pub const LISTEN: &str = "while read -r length; do \
+     script=$(dd bs=$length count=1 iflag=fullblock 2>/dev/null || dd bs=1 count=$length 2>/dev/null); \
+     (eval \"$script\"); printf \"\\nexit=%d\\n\" $?; done";
 
 /// What a script left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
