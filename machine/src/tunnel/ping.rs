@@ -28,6 +28,9 @@ async fn exchange(pool: &Pool, target: &str) -> Result<(), TunnelError> {
             Some(_) => {}
         }
     }
+    // An SSH server closes a channel once both its directions have ended. Not before the answer: HTTP servers take
+    // the end of a client's words for its leaving.
+    _ = writer.eof().await;
     if forward::closed(&mut reader, &writer).await {
         pool.give_back(connection);
     }

@@ -154,6 +154,20 @@ async fn fifty_clients_at_once_and_connections_are_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ping_leaves_its_connection_to_the_clients() {
+    let machine = Machine::new();
+    let server = Server::start(&machine.keys, &machine.engine).await;
+    let _engine = Engine::start(&machine.engine);
+    let tunnel =
+        Tunnel::new(Connector::new(&server.access(None), &machine.directory).unwrap(), ENGINE_SOCKET);
+    tunnel.connect().await.unwrap();
+    for _ in 0..3 {
+        tunnel.ping().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_waits_for_an_engine_that_restarts() {
     let running = Running::start().await;
     let early = running.client("early").await;
