@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_vm_that_goes_off_is_told_by_the_machines_name_however_early_it_does() {
         let name: MachineName = "ci-1".parse().unwrap();
-        let told = |error| why_lost(&name, error).to_string();
+        let told = |error| why_lost(&name, error).message;
         let id = || "2".to_owned();
         let off = told(DriverError::NotRunning { id: id() });
         assert_eq!(off, "Machine \"ci-1\" went off while the engine was being put there");
