@@ -238,6 +238,11 @@ fn failures_show_the_place() -> Result<()> {
         ("FROM scratch AS a\n", &["--target", "b"], "target stage \"b\" could not be found"),
         ("# syntax=me/mine\nFROM scratch\n", &[], "the frontend me/mine is not supported"),
         ("FROM busybox\nRUN --mount=type=secret,id=s,required true\n", &[], "secret s: not found"),
+        (
+            "FROM scratch AS a\nCOPY --from=b /x /\nFROM busybox AS b\n",
+            &["--target", "a"],
+            "cannot copy from stage \"b\", it needs to be defined before current stage \"a\"",
+        ),
     ] {
         let context = Context::new(&[("Dockerfile", dockerfile)])?;
         let shown = builds.build(&context, args)?.fails(1)?;
@@ -339,6 +344,46 @@ fn copies_keep_what_kind_a_name_is() -> Result<()> {
     let context = Context::new(&[&[("Dockerfile", text)], &files[..]].concat())?;
     run(Command::new("mkfifo").arg(context.path("d/fifo")))?.ok()?;
     assert_eq!(builds.out(&context, &[])?, "fifo\n");
+    Ok(())
+}
+
+#[test]
+fn copies_follow_links_that_lead_nowhere() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = "FROM busybox\nRUN ln -s /new/x /a && ln -s ../../made /b\nCOPY f /a\nCOPY f /b/c/\n\
+                RUN cat /new/x /made/c/f && readlink /a /b > /out\n";
+    let context = Context::new(&[("Dockerfile", text), ("f", "file\n")])?;
+    assert_eq!(builds.out(&context, &[])?, "/new/x\n../../made\n");
+    let folder = context.0.path().to_string_lossy().into_owned();
+    let classic = run(builds.command(&["build", &folder])?.env("DOCKER_BUILDKIT", "0"))?.ok()?;
+    assert!(classic.contains("\nfile\nfile\n"), "{classic}");
+    // As many archives as a pattern finds, and links on the way to it.
+    let text = "FROM busybox\nADD l/*.tar /t/\nCOPY <<E /e\na\\nb\nE\nRUN cat /t/1 /t/2 /e > /out\n";
+    let context = Context::new(&[("Dockerfile", text), ("d/1", "1\n"), ("d/2", "2\n")])?;
+    for name in ["1", "2"] {
+        let tar = format!("{name}.tar");
+        run(Command::new("tar").args(["-cf", &tar, name]).current_dir(context.path("d")))?.ok()?;
+    }
+    std::os::unix::fs::symlink("d", context.path("l"))?;
+    assert_eq!(builds.out(&context, &[])?, "1\n2\nanb\n");
+    // A working folder is a folder.
+    let context = Context::new(&[("Dockerfile", "FROM busybox\nRUN touch /f\nWORKDIR /f\n")])?;
+    let refused = builds.build(&context, &[])?.fails(1)?;
+    assert!(refused.contains("Cannot mkdir: /f is not a directory"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn steps_show_what_their_variables_are() -> Result<()> {
+    let builds = Builds::start()?;
+    let text = "FROM busybox\nARG A=one\nENV B=two\nRUN echo \"$A\" '$B' $C ${B}\nRUN <<E\necho $A\n\necho 2\nE\nWORKDIR /$B\n";
+    let context = Context::new(&[("Dockerfile", text)])?;
+    let built = builds.build(&context, &[])?;
+    let shown = built.stderr.clone();
+    built.ok()?;
+    for line in ["[2/4] RUN echo \"one\" '$B' $C two", "[3/4] RUN <<E (echo one...)", "[4/4] WORKDIR /two"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
     Ok(())
 }
 

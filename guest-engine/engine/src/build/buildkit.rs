@@ -266,7 +266,7 @@ impl Door<'_> {
     /// `[builder 2/5] RUN make`; `None` for what makes no layer.
     fn title(&self, build: &Build<'_>, step: &Step) -> Option<String> {
         let stage = &build.plan.stages[step.stage];
-        let name = match (&stage.name, build.plan.count) {
+        let name = match (&stage.name, build.plan.names.len()) {
             (_, 1) => String::new(),
             (Some(name), _) => format!("{name} "),
             (None, _) => format!("stage-{} ", step.stage),
@@ -276,11 +276,12 @@ impl Door<'_> {
             return Some(format!("[{name}ONBUILD] {text}"));
         }
         let (number, total) = build.plan.place(step.stage, step.index)?;
+        let width = total.to_string().len();
         let text = match (&stage.base, step.index) {
             (Base::Image(image), 0) => format!("FROM {}", full_name(image)),
             _ => text,
         };
-        Some(format!("[{name}{number}/{total}] {text}"))
+        Some(format!("[{name}{number:width$}/{total}] {text}"))
     }
 
     /// Puts a step on the stage.

@@ -8,10 +8,10 @@ use super::{
     base::PullWatcher,
     buildkit::BuildClient,
     context::{self, Context},
-    dockerfile::Dockerfile,
+    dockerfile::{Dockerfile, Line},
     front::{Front, Made, Named, Process, Ran, Step, StepKey, Trouble},
-    instruction::{Command, Instruction, Transfer},
-    plan::{Namesake, Plan},
+    instruction::{Command, Instruction, Transfer, is_of_words},
+    plan::{NO_STAGE, Namesake, Plan},
     remote::Remote,
     stage::{Build, BuildRequest, State},
     tree::Tree,
@@ -113,9 +113,9 @@ impl Builder {
             () = cancel.cancelled() => return Err(Build::gone()),
             received = self.received(&workspace, context, &request, &cancel) => received?,
         };
-        let dockerfile = Dockerfile::parse(&received.dockerfile)?;
+        let dockerfile = Dockerfile::parse(&received.dockerfile).map_err(of_parsing)?;
         let mut arguments = Arguments::new(request.arguments.clone());
-        let mut plan = Plan::new(&dockerfile, &mut arguments)?;
+        let mut plan = Plan::new(&dockerfile, &mut arguments).map_err(of_parsing)?;
         only_classic(&plan)?;
         plan.stop_at(&request.target, Namesake::First)?;
         if let Some(last) = plan.stages.last_mut() {
@@ -141,6 +141,13 @@ impl Builder {
                 names => Some(tokio::sync::Mutex::new(self.images.cache_sources(names).await)),
             },
         };
+        let gaps: String = dockerfile.lines.iter().filter(|line| line.gaps).map(gap).collect();
+        if !gaps.is_empty() {
+            let text = format!(
+                "{gaps}[WARNING]: Empty continuation lines will become errors in a future release.\n"
+            );
+            front.send(Progress::Error(text)).await?;
+        }
         for instruction in &plan.meta {
             front.say(front.announcement(&instruction.text)).await?;
         }
@@ -190,6 +197,23 @@ impl Builder {
             }
         }
     }
+}
+
+/// What is said of an instruction with empty lines in it.
+fn gap(line: &Line) -> String {
+    format!("[WARNING]: Empty continuation line found in: {}\n", line.text)
+}
+
+/// Words the failure to read a Dockerfile: nothing is said of a line where instructions are not looked at yet.
+fn of_parsing(error: EngineError) -> EngineError {
+    let text = error.to_string();
+    let what = match text.strip_prefix("dockerfile parse error on line ").and_then(|t| t.split_once(": ")) {
+        Some((_, what)) if !is_of_words(what) => return error,
+        Some((_, what)) => what,
+        None if text == NO_STAGE => return error,
+        None => &text,
+    };
+    EngineError::invalid(format!("failed to parse Dockerfile: {what}"))
 }
 
 impl Classic {
@@ -568,6 +592,26 @@ mod tests {
             let error = only_classic(&plan).unwrap_err().to_string();
             assert!(error.starts_with("the --"), "{error}");
             assert!(error.contains("requires BuildKit"), "{error}");
+        }
+    }
+
+    #[test]
+    fn failures_of_reading_are_worded_as_dockerd_does() {
+        let said = |text: &str| {
+            let planned = Dockerfile::parse(text).and_then(|d| Plan::new(&d, &mut Arguments::default()));
+            of_parsing(planned.unwrap_err()).to_string()
+        };
+        for (text, error) in [
+            (
+                "# escape=x\nFROM a",
+                "failed to parse Dockerfile: invalid escape token 'x' does not match ` or \\",
+            ),
+            ("# a", "failed to parse Dockerfile: file with no instructions"),
+            ("FROM a\nENV A", "failed to parse Dockerfile: ENV must have two arguments"),
+            ("RUN a", "no build stage in current context"),
+            ("FROM a b", "dockerfile parse error on line 1: FROM requires either one or three arguments"),
+        ] {
+            assert_eq!(said(text), error);
         }
     }
 }

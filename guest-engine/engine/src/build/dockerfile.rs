@@ -18,6 +18,8 @@ pub(crate) struct Line {
     pub end: usize,
     /// The line as users wrote it, in one piece.
     pub text: String,
+    /// Lines of nothing stand between those that it goes on in.
+    pub gaps: bool,
     pub heredocs: Vec<Heredoc>,
 }
 
@@ -34,6 +36,15 @@ impl Heredoc {
     /// What stands below the line that announces it.
     pub(crate) fn lines(&self) -> String {
         format!("\n{}{}", self.content, self.name)
+    }
+
+    /// Its first line, for the title of a step.
+    pub(crate) fn summary(&self) -> String {
+        let text = self.content.trim();
+        match text.split_once('\n') {
+            Some((first, _)) => format!("{}...", first.trim_end_matches('\r')),
+            None => text.to_owned(),
+        }
     }
 }
 
@@ -67,11 +78,15 @@ impl Dockerfile {
                 continue;
             }
             let (mut logical, mut goes_on) = continued(first.trim_start(), escape);
-            let mut end = number;
+            let (mut end, mut gaps) = (number, false);
             while goes_on {
                 let Some((index, next)) = physical.next() else { break };
                 end = index + 1;
-                if is_comment(next) || next.trim().is_empty() {
+                if is_comment(next) {
+                    continue;
+                }
+                if next.trim().is_empty() {
+                    gaps = true;
                     continue;
                 }
                 let (more, on) = continued(next, escape);
@@ -101,7 +116,7 @@ impl Dockerfile {
                 }
             }
             let heredocs = heredocs.into_iter().map(|(heredoc, _)| heredoc).collect();
-            lines.push(Line { number, end, text: logical, heredocs });
+            lines.push(Line { number, end, text: logical, gaps, heredocs });
         }
         if text.lines().nth(LINES).is_some() {
             return Err(EngineError::invalid(format!("the Dockerfile has more than {LINES} lines")));
@@ -116,49 +131,47 @@ struct Directives {
     check: Option<String>,
 }
 
-/// `# escape=`, `# syntax=` and `# check=` at the very top.
+/// `# escape=`, `# syntax=` and `# check=` at the very top: up to the first line that is none of them.
 fn directives(text: &str) -> Result<Directives> {
     let (mut escape, mut syntax, mut check) = (None, None, None);
     for line in text.lines() {
         let Some(comment) = line.trim().strip_prefix('#') else { break };
         let Some((key, value)) = comment.split_once('=') else { break };
-        let key = key.trim().to_ascii_lowercase();
-        if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+        let place = match key.as_str() {
+            "escape" => &mut escape,
+            "syntax" => &mut syntax,
+            "check" => &mut check,
+            _ => break,
+        };
+        if value.is_empty() {
             break;
         }
-        if key == "syntax" && syntax.is_none() {
-            syntax = Some(value.trim().to_owned());
-        }
-        if key == "check" && check.is_none() {
-            check = Some(value.trim().to_owned());
-        }
-        if key == "escape" {
-            if escape.is_some() {
-                return Err(EngineError::invalid("only one escape parser directive can be used"));
-            }
-            escape = match value.trim() {
-                "\\" => Some('\\'),
-                "`" => Some('`'),
-                other => {
-                    return Err(EngineError::invalid(format!(
-                        "invalid escape token '{other}' does not match ` or \\"
-                    )));
-                }
-            };
+        if place.replace(value).is_some() {
+            return Err(EngineError::invalid(format!("only one {key} parser directive can be used")));
         }
     }
-    Ok(Directives { escape: escape.unwrap_or('\\'), syntax, check })
+    let escape = match escape {
+        None | Some("\\") => '\\',
+        Some("`") => '`',
+        Some(other) => {
+            return Err(EngineError::invalid(format!(
+                "invalid escape token '{other}' does not match ` or \\"
+            )));
+        }
+    };
+    Ok(Directives { escape, syntax: syntax.map(str::to_owned), check: check.map(str::to_owned) })
 }
 
 fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with('#')
 }
 
-/// The line without its continuation mark, and whether it had one.
+/// The line without its continuation mark, and whether it had one: an escape that is escaped is none.
 fn continued(line: &str, escape: char) -> (String, bool) {
     match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
-        Some(rest) => (rest.to_owned(), true),
-        None => (line.to_owned(), false),
+        Some(rest) if !rest.ends_with(escape) => (rest.to_owned(), true),
+        _ => (line.to_owned(), false),
     }
 }
 
@@ -225,6 +238,26 @@ mod tests {
         let parsed = Dockerfile::parse("# escape=`\nRUN dir `\n c:\\\n").unwrap();
         assert_eq!((parsed.escape, parsed.lines[0].text.as_str()), ('`', "RUN dir  c:\\"));
         assert!(Dockerfile::parse("# escape=x\nFROM a").is_err());
+    }
+
+    #[test]
+    fn directives_end_at_what_is_none() {
+        let parsed = Dockerfile::parse("# Check=skip=all\n# other=1\n# escape=`\nRUN a \\\n b\n").unwrap();
+        assert_eq!((parsed.escape, parsed.lines[0].text.as_str()), ('\\', "RUN a  b"));
+        assert_eq!(parsed.check.as_deref(), Some("skip=all"));
+        let twice = Dockerfile::parse("# syntax=a\n# syntax=b\nFROM a").unwrap_err().to_string();
+        assert_eq!(twice, "only one syntax parser directive can be used");
+    }
+
+    #[test]
+    fn an_escaped_escape_at_the_end_of_a_line_ends_it() {
+        assert_eq!(texts("RUN a \\\\\nRUN b \\\n c"), ["RUN a \\\\", "RUN b  c"]);
+    }
+
+    #[test]
+    fn empty_lines_in_an_instruction_are_noticed() {
+        let lines = Dockerfile::parse("RUN a \\\n# b\n c\nRUN a \\\n\n b").unwrap().lines;
+        assert_eq!([lines[0].gaps, lines[1].gaps], [false, true]);
     }
 
     #[test]

@@ -14,17 +14,24 @@ impl Lookup for [(String, String)] {
     }
 }
 
+const UNCLOSED: &str = "syntax error: missing '}'";
 /// Nested `${a:-${b:-…}}`.
 const DEPTH: usize = 32;
 
 /// One word with its variables replaced.
 pub(crate) fn word(text: &str, escape: char, env: &(impl Lookup + ?Sized)) -> Result<String, String> {
-    Expander { rest: text.chars().collect(), at: 0, escape, env, depth: 0, raw: false }.until(None)
+    Expander { escape, ..Expander::new(text, env) }.until(None)
 }
 
-/// Variables replaced, quotes and everything else left alone: what happens to a here-document.
-pub(crate) fn document(text: &str, escape: char, env: &(impl Lookup + ?Sized)) -> Result<String, String> {
-    Expander { rest: text.chars().collect(), at: 0, escape, env, depth: 0, raw: true }.until(None)
+/// A command as the title of its step: what is known of its variables put in, its quotes left on.
+pub(crate) fn shown(text: &str, escape: char, env: &(impl Lookup + ?Sized)) -> Result<String, String> {
+    Expander { escape, shown: true, ..Expander::new(text, env) }.until(None)
+}
+
+/// Variables replaced and quotes left alone: what happens to a here-document. Whatever character escapes in
+/// its Dockerfile, here it is the backslash, before any character.
+pub(crate) fn document(text: &str, env: &(impl Lookup + ?Sized)) -> Result<String, String> {
+    Expander { raw: true, ..Expander::new(text, env) }.until(None)
 }
 
 /// The words that a word becomes once its variables are replaced.
@@ -39,10 +46,18 @@ struct Expander<'a, L: Lookup + ?Sized> {
     escape: char,
     env: &'a L,
     depth: usize,
+    /// Quotes are nothing special.
     raw: bool,
+    /// Quotes stay, and variables that are not set.
+    shown: bool,
 }
 
-impl<L: Lookup + ?Sized> Expander<'_, L> {
+impl<'a, L: Lookup + ?Sized> Expander<'a, L> {
+    fn new(text: &str, env: &'a L) -> Self {
+        let rest = text.chars().collect();
+        Self { rest, at: 0, escape: '\\', env, depth: 0, raw: false, shown: false }
+    }
+
     fn peek(&self) -> Option<char> {
         self.rest.get(self.at).copied()
     }
@@ -66,12 +81,15 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
             match c {
                 c if Some(c) == end => return Ok(result),
                 '$' => result.push_str(&self.dollar()?),
-                '\'' if !self.raw => self.single(&mut result)?,
-                '"' if !self.raw => self.double(&mut result)?,
-                c if c == self.escape => match self.next() {
-                    Some(next) if self.raw && !matches!(next, '$') && next != self.escape => {
-                        result.extend([c, next]);
+                quote @ ('\'' | '"') if !self.raw => {
+                    result.extend(self.shown.then_some(quote));
+                    match quote {
+                        '"' => self.double(&mut result)?,
+                        _ => self.single(&mut result)?,
                     }
+                    result.extend(self.shown.then_some(quote));
+                }
+                c if c == self.escape => match self.next() {
                     Some(next) => result.push(next),
                     None => result.push(c),
                 },
@@ -110,7 +128,22 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
         }
     }
 
+    /// What stands for a variable, behind its `$`.
     fn dollar(&mut self) -> Result<String, String> {
+        let start = self.at;
+        let name = self.rest[start..].iter().skip_while(|c| **c == '{').copied();
+        let unset = self.shown && {
+            let name = Expander { rest: name.collect(), ..Expander::new("", self.env) }.name();
+            self.env.get(&name).is_none()
+        };
+        let value = self.value()?;
+        Ok(match unset {
+            true => ['$'].iter().chain(&self.rest[start..self.at]).collect(),
+            false => value,
+        })
+    }
+
+    fn value(&mut self) -> Result<String, String> {
         if self.peek() != Some('{') {
             let name = self.name();
             return Ok(if name.is_empty() {
@@ -124,10 +157,12 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
         if self.depth > DEPTH {
             return Err("too many nested substitutions".into());
         }
-        let name = self.name();
-        if name.is_empty() {
-            return Err("syntax error: bad substitution".into());
+        match self.peek() {
+            None => return Err(UNCLOSED.into()),
+            Some('{' | '}' | ':') => return Err("syntax error: bad substitution".into()),
+            Some(_) => {}
         }
+        let name = self.name();
         let value = self.env.get(&name);
         let result = match self.next() {
             Some('}') => Ok(value.unwrap_or_default()),
@@ -136,8 +171,8 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
                     let set = value.is_some();
                     self.modified(&name, value.filter(|value| !value.is_empty()), operator, set)
                 }
-                Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
-                None => Err("syntax error: missing ':' in substitution".into()),
+                Some(other) => Err(format!("unsupported modifier (:{other}) in substitution")),
+                None => Err(UNCLOSED.into()),
             },
             Some(operator @ ('-' | '+' | '?')) => self.modified(&name, value, operator, false),
             Some(side @ ('#' | '%')) => {
@@ -155,7 +190,7 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
                 Ok(pattern::replaced(&value.unwrap_or_default(), &pattern, &replacement, everywhere))
             }
             Some(other) => Err(format!("unsupported modifier ({other}) in substitution")),
-            None => Err("syntax error: missing '}'".into()),
+            None => Err(UNCLOSED.into()),
         };
         self.depth -= 1;
         result
@@ -210,10 +245,16 @@ impl<L: Lookup + ?Sized> Expander<'_, L> {
     fn name(&mut self) -> String {
         let mut name = String::new();
         while let Some(c) = self.peek() {
-            let fits = c == '_' || c.is_ascii_alphabetic() || (c.is_ascii_digit() && !name.is_empty());
-            let special = name.is_empty() && (c.is_ascii_digit() || matches!(c, '@' | '*' | '#'));
-            if special {
-                // Positional: never set here.
+            let fits = c == '_' || c.is_alphanumeric();
+            // Parameters of the shell itself: never set here.
+            if name.is_empty() && c.is_ascii_digit() {
+                while let Some(digit) = self.peek().filter(char::is_ascii_digit) {
+                    name.push(digit);
+                    self.next();
+                }
+                return name;
+            }
+            if name.is_empty() && matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!') {
                 self.next();
                 return c.to_string();
             }
@@ -248,18 +289,28 @@ mod tests {
             ("\\$A", "$A"),
             ("\"\\$A\\n\"", "$A\\n"),
             ("a\\ b", "a b"),
-            ("$", "$"),
+            ("$ a$", "$ a$"),
+            ("$$x $? $- $10x", "x   x"),
             ("${NO:-${EMPTY:-deep}}", "deep"),
             ("${P#*/} ${P##*/} ${P%/*} ${P%%/*} ${P#x}", "b/c.tar c.tar a/b a a/b/c.tar"),
             ("${P/a/x} ${P//[\\/]/-} ${P//?.tar/} ${P//\\//.}", "x/b/c.tar a-b-c.tar a/b/ a.b.c.tar"),
         ] {
             assert_eq!(expand(text), expected, "{text}");
         }
+        for (text, expected) in [
+            ("RUN echo \"$A\" '$A' $NO ${NO:-x} $", "RUN echo \"1\" '$A' $NO ${NO:-x} $"),
+            ("RUN ${A:+a \"b\"} ${EMPTY}", "RUN a \"b\" "),
+        ] {
+            assert_eq!(shown(text, '\\', env.as_slice()).unwrap(), expected);
+        }
         assert_eq!(words("$L 22", '\\', env.as_slice()).unwrap(), ["80", "443", "22"]);
-        assert_eq!(document("it's $A \\$A \"x\"\n", '\\', env.as_slice()).unwrap(), "it's 1 $A \"x\"\n");
+        assert_eq!(document("it's $A \\$A \\n \"x\"\n", env.as_slice()).unwrap(), "it's 1 $A n \"x\"\n");
         for (text, error) in [
             ("${NO:?give it}", "NO: give it"),
             ("${A,x}", "unsupported modifier (,) in substitution"),
+            ("${A:=x}", "unsupported modifier (:=) in substitution"),
+            ("${", "syntax error: missing '}'"),
+            ("${}", "syntax error: bad substitution"),
             ("'x", "unexpected end of statement while looking for matching single-quote"),
         ] {
             assert_eq!(word(text, '\\', env.as_slice()).unwrap_err(), error);

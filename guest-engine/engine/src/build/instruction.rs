@@ -158,7 +158,7 @@ fn command(
                 network: flags.get("network"),
                 security: flags.get("security"),
             };
-            Ok(Command::Run { command: command_line(rest), flags, heredocs: line.heredocs.clone() })
+            Ok(Command::Run { command: command_line(rest)?, flags, heredocs: line.heredocs.clone() })
         }
         "COPY" | "ADD" => transfer(keyword == "ADD", flags, rest, line, escape).map(Command::Transfer),
         "ENV" | "LABEL" => {
@@ -198,7 +198,7 @@ fn command(
         }
         "CMD" | "ENTRYPOINT" => {
             flags.only(&[])?;
-            let line = command_line(rest);
+            let line = command_line(rest)?;
             Ok(if keyword == "CMD" { Command::Cmd(line) } else { Command::Entrypoint(line) })
         }
         "EXPOSE" => {
@@ -210,7 +210,7 @@ fn command(
         }
         "VOLUME" => {
             flags.only(&[])?;
-            let list = json_list(rest).unwrap_or_else(plain);
+            let list = json_list(rest)?.unwrap_or_else(plain);
             some(list.is_empty())?;
             if list.iter().any(|volume| volume.trim().is_empty()) {
                 return Err(invalid("VOLUME specified can not be an empty string"));
@@ -219,7 +219,7 @@ fn command(
         }
         "SHELL" => {
             flags.only(&[])?;
-            match json_list(rest) {
+            match json_list(rest)? {
                 Some(shell) if !shell.is_empty() => Ok(Command::Shell(shell)),
                 Some(_) => Err(invalid("SHELL requires at least one argument")),
                 None => Err(invalid("SHELL requires the arguments to be in JSON form")),
@@ -253,7 +253,7 @@ fn transfer(add: bool, flags: &Flags, rest: &str, line: &Line, escape: char) -> 
         false => &["chown", "chmod", "link", "exclude", "parents", "from"],
     };
     flags.check(known, &["exclude"], &["link", "parents", "keep-git-dir", "unpack"])?;
-    let mut list = json_list(rest).unwrap_or_else(|| words(rest, escape));
+    let mut list = json_list(rest)?.unwrap_or_else(|| words(rest, escape));
     let keyword = if add { "ADD" } else { "COPY" };
     if list.len() < 2 {
         return Err(invalid(format!(
@@ -289,7 +289,7 @@ fn healthcheck(flags: &Flags, rest: &str) -> Result<HealthConfig> {
         "NONE" => Err(invalid("HEALTHCHECK NONE takes no arguments")),
         "CMD" => {
             flags.only(&["interval", "timeout", "start-period", "start-interval", "retries"])?;
-            let line = command_line(rest);
+            let line = command_line(rest)?;
             if line.words.iter().all(String::is_empty) {
                 return Err(invalid("Missing command after HEALTHCHECK CMD"));
             }
@@ -322,11 +322,18 @@ fn healthcheck(flags: &Flags, rest: &str) -> Result<HealthConfig> {
     }
 }
 
-fn command_line(rest: &str) -> CommandLine {
-    match json_list(rest) {
+fn command_line(rest: &str) -> Result<CommandLine> {
+    Ok(match json_list(rest)? {
         Some(words) => CommandLine { words, shell: false },
         None => CommandLine { words: vec![rest.to_owned()], shell: true },
-    }
+    })
+}
+
+/// Whether an error is one of cutting text into words, before anybody asks what they mean.
+pub(crate) fn is_of_words(error: &str) -> bool {
+    error.starts_with("Syntax error - ")
+        || error.ends_with(" must have two arguments")
+        || [words::NOT_STRINGS, "unterminated heredoc"].contains(&error)
 }
 
 fn stage_name(name: &str) -> Result<String> {
@@ -484,6 +491,10 @@ mod tests {
             command("CMD [\"a\", \"b c\"]"),
             Command::Cmd(CommandLine { words: vec!["a".into(), "b c".into()], shell: false })
         );
+        assert_eq!(
+            command("CMD [\"a\"] b"),
+            Command::Cmd(CommandLine { words: vec!["a".into()], shell: false })
+        );
         assert_eq!(command("CMD [a]"), Command::Cmd(CommandLine { words: vec!["[a]".into()], shell: true }));
         let Command::Transfer(copy) = command("COPY --from=x --chown=1:2 a b\\ c /d/") else { panic!() };
         assert_eq!((copy.sources, copy.destination.as_str()), (vec!["a".into(), "b\\ c".into()], "/d/"));
@@ -505,6 +516,11 @@ mod tests {
             ("SHELL sh", "dockerfile parse error on line 1: SHELL requires the arguments to be in JSON form"),
             ("COPY --bogus=1 a b", "dockerfile parse error on line 1: unknown flag: bogus"),
             ("ENV x", "dockerfile parse error on line 1: ENV must have two arguments"),
+            (
+                "CMD [\"a\", 1]",
+                "dockerfile parse error on line 1: when using JSON array syntax, arrays must be comprised of \
+                 strings only",
+            ),
         ] {
             assert_eq!(parsed(text).unwrap_err().to_string(), error);
         }

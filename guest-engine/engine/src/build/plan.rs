@@ -16,8 +16,8 @@ pub(super) struct Plan {
     /// `ARG`s before the first stage.
     pub(super) meta: Vec<Instruction>,
     pub(super) stages: Vec<Stage>,
-    /// All of them, with those after the target.
-    pub(super) count: usize,
+    /// Names of all stages, also of those that the target leaves out.
+    pub(super) names: Vec<Option<String>>,
     pub(super) escape: char,
 }
 
@@ -84,7 +84,8 @@ impl Plan {
             let platform = platform.as_deref().map(expand).transpose()?.filter(|text| !text.is_empty());
             stages.push(Stage { name: name.clone(), base, platform, instructions });
         }
-        Ok(Self { meta, count: stages.len(), stages, escape })
+        let names = stages.iter().map(|stage| stage.name.clone()).collect();
+        Ok(Self { meta, names, stages, escape })
     }
 
     /// Leaves out what comes after the target, which is a stage's name, or empty for the last one. Of several
@@ -120,6 +121,12 @@ impl Plan {
     pub(super) fn from(&self, stage: usize, from: &str) -> Option<usize> {
         let earlier = &self.stages[..stage];
         named(earlier, from).or_else(|| from.parse().ok().filter(|index| *index < earlier.len()))
+    }
+
+    /// Whether a stage of that name comes after this one.
+    pub(super) fn is_later(&self, stage: usize, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        self.names.get(stage + 1..).is_some_and(|later| later.contains(&Some(lower)))
     }
 
     /// Whether the target needs the stage, by stage.
@@ -218,6 +225,9 @@ fn named(stages: &[Stage], name: &str) -> Option<usize> {
     stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower))
 }
 
+/// What is said of instructions before the first `FROM`.
+pub(super) const NO_STAGE: &str = "no build stage in current context";
+
 /// `ARG`s before the first stage, and the stages.
 fn grouped(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Vec<Instruction>>)> {
     let (mut meta, mut stages) = (Vec::new(), Vec::<Vec<Instruction>>::new());
@@ -228,12 +238,12 @@ fn grouped(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Vec<
         match (&instruction.command, stages.last_mut()) {
             (Command::From { .. }, _) => stages.push(vec![instruction]),
             (Command::Arg(_), None) => meta.push(instruction),
-            (_, None) => return Err(EngineError::invalid("no build stage in current context")),
+            (_, None) => return Err(EngineError::invalid(NO_STAGE)),
             (_, Some(stage)) => stage.push(instruction),
         }
     }
     match stages.is_empty() {
-        true => Err(EngineError::invalid("no build stage in current context")),
+        true => Err(EngineError::invalid(NO_STAGE)),
         false => Ok((meta, stages)),
     }
 }
@@ -258,6 +268,7 @@ mod tests {
         assert_eq!(plan.stages[3].base, Base::Image("x".into()));
         assert_eq!(plan.from(3, "1"), Some(1));
         assert_eq!(plan.from(1, "1"), None, "a stage is not before itself");
+        assert!(plan.is_later(3, "AFTER") && !plan.is_later(3, "last"), "known though not needed");
     }
 
     #[test]
@@ -266,7 +277,7 @@ mod tests {
         let (mut classic, buildkit) = (plan(text, "").unwrap(), plan(text, "X").unwrap());
         classic.stop_at("X", Namesake::First).unwrap();
         assert_eq!((classic.stages.len(), buildkit.stages.len()), (1, 2));
-        assert_eq!(buildkit.count, 3);
+        assert_eq!(buildkit.names.len(), 3);
     }
 
     #[test]

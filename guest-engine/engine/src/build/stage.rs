@@ -12,7 +12,7 @@ use super::{
     plan::{Base, Plan},
     run::noted,
     run_config::{DEFAULT_PATH, apply, exposed_in_history},
-    steps::expanded,
+    steps::{expanded, title},
     transfer::{discard, layer_of},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     id::random_id,
     image::{SharedSteps, config::HistoryEntry},
     platform::Platform,
-    ports::LayerInfo,
+    ports::{LayerInfo, PathKind},
     registry::Credentials,
 };
 use bollard_stubs::models::{HostConfig, ImageConfig};
@@ -197,6 +197,14 @@ impl<'a> Build<'a> {
         if from == "scratch" {
             return Ok(Source::Layers(Vec::new()));
         }
+        // Nobody means an image of that name, from wherever.
+        if self.front.is_lenient() && self.plan.is_later(stage, from) {
+            let own = own.map_or_else(|| format!("stage-{stage}"), str::to_owned);
+            return Err(EngineError::invalid(format!(
+                "cannot copy from stage {from:?}, it needs to be defined before current stage {own:?}"
+            ))
+            .into());
+        }
         Ok(Source::Layers(self.image(from, "").await?.layers))
     }
 
@@ -212,8 +220,12 @@ impl<'a> Build<'a> {
         let made = async {
             store.mount_rootfs(&id).await?;
             let located = store.locate(&id, path).await?;
-            if located.kind.is_some() {
-                return Ok(None);
+            match located.kind {
+                Some(PathKind::Folder) => return Ok(None),
+                Some(PathKind::File) => {
+                    return Err(EngineError::invalid(format!("Cannot mkdir: {path} is not a directory")));
+                }
+                None => {}
             }
             let owner = match user {
                 Some(user) => Some(owner::as_buildkit(user, &Names::of(&**store, &id).await?)),
@@ -244,6 +256,9 @@ impl Work<'_> {
         if front.cancel().is_cancelled() {
             return Err(Build::gone());
         }
+        if front.is_lenient() {
+            self.step.text = title(instruction, self.build.plan.escape, self.environment().as_slice());
+        }
         front.begin(self.build, &self.step).await?;
         let taken = self.dispatch(instruction).await.map_err(|mut failure| {
             if instruction.lines.0 > 0 {
@@ -255,12 +270,18 @@ impl Work<'_> {
         taken
     }
 
-    async fn dispatch(&mut self, instruction: &Instruction) -> Result<(), BuildFailure> {
+    /// What variables stand for here.
+    fn environment(&self) -> Vec<(String, String)> {
         let environment = self.state.config.env.clone().unwrap_or_default();
         let mut env = self.state.arguments.in_sight(&environment);
         env.extend(environment.iter().filter_map(|entry| {
             entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
         }));
+        env
+    }
+
+    async fn dispatch(&mut self, instruction: &Instruction) -> Result<(), BuildFailure> {
+        let env = self.environment();
         if matches!(instruction.command, Command::From { .. }) {
             return self.from().await;
         }
@@ -275,6 +296,9 @@ impl Work<'_> {
                 }
             }
             Command::Maintainer(name) => self.state.author.clone_from(name),
+            Command::Workdir(path) if path.is_empty() && !self.build.front.is_lenient() => {
+                return Err(EngineError::invalid("cannot normalize nothing").into());
+            }
             _ => {}
         }
         let said = apply(&mut self.state.config, &command, &mut self.state.cmd_set)?;

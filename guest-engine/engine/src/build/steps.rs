@@ -1,9 +1,24 @@
 //! An instruction with the variables of its stage put in.
 
 use super::{
-    expand::{Lookup, document, word, words},
-    instruction::{Command, RunFlags, Transfer},
+    expand::{Lookup, document, shown, word, words},
+    instruction::{Command, Instruction, RunFlags, Transfer},
 };
+
+/// An instruction as BuildKit shows it: with what is known of its variables, and how its script begins.
+pub(crate) fn title(instruction: &Instruction, escape: char, env: &(impl Lookup + ?Sized)) -> String {
+    let text = &instruction.text;
+    match &instruction.command {
+        Command::Run { heredocs, .. } => {
+            let text = match heredocs.first() {
+                Some(heredoc) => format!("{text} ({})", heredoc.summary()),
+                None => text.clone(),
+            };
+            shown(&text, escape, env).unwrap_or(text)
+        }
+        _ => word(text, escape, env).unwrap_or_else(|_| text.clone()),
+    }
+}
 
 /// Replaces variables in those words of an instruction that may have some. Commands keep theirs: the shell
 /// of the container replaces them.
@@ -45,7 +60,7 @@ pub(crate) fn expanded(
             }
             let mut heredocs = transfer.heredocs.clone();
             for heredoc in heredocs.iter_mut().filter(|heredoc| heredoc.expand) {
-                heredoc.content = document(&heredoc.content, escape, env)?;
+                heredoc.content = document(&heredoc.content, env)?;
             }
             Command::Transfer(Transfer {
                 add: transfer.add,
@@ -67,4 +82,24 @@ pub(crate) fn expanded(
         },
         other => other.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{dockerfile::Dockerfile, instruction::parse};
+
+    #[test]
+    fn titles_say_what_is_done() {
+        let env = [("A".to_owned(), "a b".to_owned())];
+        for (text, expected) in [
+            ("RUN echo \"$A\" '$A' $B", "RUN echo \"a b\" '$A' $B"),
+            ("RUN <<EOF\n\necho $A\necho\nEOF", "RUN <<EOF (echo a b...)"),
+            ("COPY \"$A\" $B/c /d", "COPY a b /c /d"),
+            ("RUN echo 'it", "RUN echo 'it"),
+        ] {
+            let instruction = parse(&Dockerfile::parse(text).unwrap()).unwrap().remove(0);
+            assert_eq!(title(&instruction, '\\', env.as_slice()), expected);
+        }
+    }
 }

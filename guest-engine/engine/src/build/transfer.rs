@@ -343,6 +343,12 @@ fn pick_from(tree: &Arc<Tree>, source: &str, manner: &Manner) -> Result<Option<V
         let Some(path) = tree.resolve(&source) else { return Ok(None) };
         return Ok(Some(vec![one(tree, name_of(&source), path, manner, &manner.spool)?]));
     }
+    // Links on the way to the first wildcard are followed, and none behind it.
+    let plain = source.split('/').take_while(|part| !has_wildcards(part)).collect::<Vec<_>>().join("/");
+    let Some(real) = tree.resolve(&plain).filter(|_| !manner.parents).or_else(|| Some(plain.clone())) else {
+        return Ok(Some(Vec::new()));
+    };
+    let source = clean(&format!("{real}{}", &source[plain.len()..]));
     let pattern: Vec<&str> = source.split('/').collect();
     let mut picked = Vec::new();
     for (number, found) in tree.paths().filter(|path| matches(&pattern, path)).enumerate() {
@@ -389,7 +395,9 @@ pub(super) fn one(
     if let (true, Some(Kind::File { offset, length })) = (manner.unpack, node.map(|node| &node.kind)) {
         let failed = |e: std::io::Error| EngineError::invalid(format!("ADD {name}")).because(e);
         if context::is_archive(tree.content(*offset, *length)).map_err(failed)? {
-            let unpacked = context::spool(tree.content(*offset, *length), &spool.with_extension("add"))?;
+            let mut spool = spool.as_os_str().to_owned();
+            spool.push(".add");
+            let unpacked = context::spool(tree.content(*offset, *length), Path::new(&spool))?;
             archive = Some(Arc::new(Tree::open(unpacked)?));
         }
     }

@@ -100,31 +100,55 @@ impl Write for Hashing {
     }
 }
 
-/// What a path means to a process in the container, and where that is without links.
+/// As many as the kernel follows.
+const LINKS: usize = 40;
+
+/// What a path means to a process in the container, and where that is without links. A link that leads
+/// nowhere means the place that it names.
 pub(super) fn locate(merged: &Path, path: &str) -> io::Result<Located> {
     let root = File::open(merged)?;
-    let Some(found) = open_path(&root, path)? else {
-        // The part that exists is resolved; the rest is to be made below it.
-        let mut missing = Vec::new();
-        let mut rest = Path::new(path);
-        while let (Some(name), Some(parent)) = (rest.file_name(), rest.parent()) {
-            missing.push(name.to_string_lossy().into_owned());
-            rest = parent;
-            if let Some(found) = open_path(&root, &rest.to_string_lossy())? {
-                let mut path = inside(merged, &found)?;
-                for name in missing.iter().rev() {
-                    path = format!("{}/{name}", path.trim_end_matches('/'));
-                }
-                return Ok(Located { path, kind: None });
-            }
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        if let Some(found) = open_path(&root, &path)? {
+            let kind = match FileType::from_raw_mode(rfs::fstat(&found)?.st_mode) {
+                FileType::Directory => PathKind::Folder,
+                _ => PathKind::File,
+            };
+            return Ok(Located { path: inside(merged, &found)?, kind: Some(kind) });
         }
-        return Ok(Located { path: path.to_owned(), kind: None });
-    };
-    let kind = match FileType::from_raw_mode(rfs::fstat(&found)?.st_mode) {
-        FileType::Directory => PathKind::Folder,
-        _ => PathKind::File,
-    };
-    Ok(Located { path: inside(merged, &found)?, kind: Some(kind) })
+        let Some((parent, missing)) = split_at_missing(&root, &path)? else {
+            return Ok(Located { path, kind: None });
+        };
+        let below = inside(merged, &parent)?;
+        let below = below.trim_end_matches('/');
+        path = match missing.first().map(|name| rfs::readlinkat(&parent, name, Vec::new())) {
+            Some(Ok(target)) => {
+                let target = target.to_string_lossy().into_owned();
+                let rest = missing[1..].iter().map(|name| format!("/{name}")).collect::<String>();
+                if target.starts_with('/') {
+                    format!("{target}{rest}")
+                } else {
+                    format!("{below}/{target}{rest}")
+                }
+            }
+            _ => return Ok(Located { path: format!("{below}/{}", missing.join("/")), kind: None }),
+        };
+    }
+    Err(rustix::io::Errno::LOOP.into())
+}
+
+/// The part of a path that exists, and the names that are to be made below it.
+fn split_at_missing(root: &File, path: &str) -> io::Result<Option<(OwnedFd, Vec<String>)>> {
+    let mut missing = Vec::new();
+    let mut rest = Path::new(path);
+    while let (Some(name), Some(parent)) = (rest.file_name(), rest.parent()) {
+        missing.insert(0, name.to_string_lossy().into_owned());
+        rest = parent;
+        if let Some(found) = open_path(root, &rest.to_string_lossy())? {
+            return Ok(Some((found, missing)));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn open_path(root: &File, path: &str) -> io::Result<Option<OwnedFd>> {

@@ -6,6 +6,7 @@ use crate::{
         BuildFailure, Builder, Workspace,
         arguments::Arguments,
         dockerfile::Dockerfile,
+        instruction::is_of_words,
         plan::{Namesake, Plan},
         tree::Tree,
     },
@@ -115,10 +116,7 @@ pub(super) fn with_line(error: EngineError) -> BuildFailure {
     let Some((line, what)) = told else { return error.into() };
     let lines = line.parse().ok().map(|line| (line, line));
     // What is wrong before instructions are looked at, BuildKit tells without the line in words.
-    let bare = what.starts_with("Syntax error - ")
-        || what.ends_with(" must have two arguments")
-        || what == "unterminated heredoc";
-    let error = if bare { EngineError::invalid(what.to_owned()) } else { error };
+    let error = if is_of_words(what) { EngineError::invalid(what.to_owned()) } else { error };
     BuildFailure { error, code: None, lines }
 }
 

@@ -11,10 +11,23 @@ pub(super) fn split_first(text: &str) -> (&str, &str) {
     }
 }
 
-/// A JSON list of strings; `None` when it is anything else.
-pub(super) fn json_list(text: &str) -> Option<Vec<String>> {
-    text.trim_start().starts_with('[').then(|| serde_json::from_str(text).ok()).flatten()
+/// A JSON list of strings; `None` when it is no list. What stands behind it is nothing, as to dockerd.
+pub(super) fn json_list(text: &str) -> Result<Option<Vec<String>>> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Vec<serde_json::Value>>();
+    let Some(Ok(list)) = text.trim_start().starts_with('[').then(|| values.next()).flatten() else {
+        return Ok(None);
+    };
+    list.into_iter()
+        .map(|value| match value {
+            serde_json::Value::String(text) => Ok(text),
+            _ => Err(EngineError::invalid(NOT_STRINGS)),
+        })
+        .collect::<Result<Vec<String>>>()
+        .map(Some)
 }
+
+/// What is said of `["a", 1]`.
+pub(crate) const NOT_STRINGS: &str = "when using JSON array syntax, arrays must be comprised of strings only";
 
 /// Where the first word ends, in bytes: at a space that is neither quoted nor escaped.
 pub(super) fn end_of_word(text: &str, escape: char) -> usize {
@@ -72,16 +85,21 @@ pub(super) fn name_values(text: &str, escape: char, keyword: &str) -> Result<Vec
 
 /// Go's durations: `1h2m3.5s`, `100ms`. At least a millisecond, as the flags of HEALTHCHECK ask.
 pub(super) fn nanoseconds(text: &str, flag: &str) -> Result<i64> {
-    let bad = || EngineError::invalid(format!("time: invalid duration {text:?}"));
+    let bad = |what: &str| EngineError::invalid(format!("time: {what} duration {text:?}"));
     let mut rest = text;
     let mut total = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().map_err(|_| bad("invalid"))?;
         rest = &rest[digits..];
+        if rest.is_empty() {
+            return Err(bad("missing unit in"));
+        }
         let units =
             [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
-        let (unit, factor) = units.into_iter().find(|(unit, _)| rest.starts_with(unit)).ok_or_else(bad)?;
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let named = units.into_iter().find(|(unit, _)| *unit == &rest[..end]);
+        let (unit, factor) = named.ok_or_else(|| bad(&format!("unknown unit {:?} in", &rest[..end])))?;
         rest = &rest[unit.len()..];
         total += number * factor;
     }
@@ -104,8 +122,13 @@ mod tests {
         assert_eq!(nanoseconds("1m30s", "x").unwrap(), 90_000_000_000);
         assert_eq!(nanoseconds("1.5s", "x").unwrap(), 1_500_000_000);
         assert_eq!(nanoseconds("0s", "x").unwrap(), 0);
-        for bad in ["5", "x", "1ns", "3y"] {
-            assert!(nanoseconds(bad, "x").is_err(), "{bad}");
+        for (bad, error) in [
+            ("5", "time: missing unit in duration \"5\""),
+            ("x", "time: invalid duration \"x\""),
+            ("1ns", "Interval \"x\" cannot be less than 1ms"),
+            ("3y", "time: unknown unit \"y\" in duration \"3y\""),
+        ] {
+            assert_eq!(nanoseconds(bad, "x").unwrap_err().to_string(), error);
         }
     }
 }
