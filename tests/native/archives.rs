@@ -3,9 +3,16 @@
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
-use std::{fs, io::Write, path::Path, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 use tests::{
-    NativeEngine,
+    NativeEngine, artifacts,
     fake_registry::digest,
     image_parts::{layer, noise},
     run::run,
@@ -101,6 +108,28 @@ fn entry(kind: tar::EntryType, name: &str, link: &str, content: &[u8]) -> Result
     let mut builder = tar::Builder::new(Vec::new());
     builder.append(&header, content)?;
     Ok(builder.into_inner()?)
+}
+
+/// skopeo takes an answer for the end, and hangs up.
+#[test]
+fn nothing_is_answered_before_the_whole_archive_is_here() -> Result<()> {
+    let engine = NativeEngine::start()?;
+    let archive = std::fs::read(artifacts::busybox()?)?;
+    let (first, rest) = archive.split_at(archive.len() / 2);
+    let mut connection = UnixStream::connect(engine.socket())?;
+    let length = archive.len();
+    write!(connection, "POST /v1.45/images/load?quiet=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n")?;
+    write!(connection, "Content-Type: application/x-tar\r\nContent-Length: {length}\r\n\r\n")?;
+    connection.write_all(first)?;
+    connection.set_read_timeout(Some(Duration::from_millis(300)))?;
+    let early = connection.read(&mut [0; 64]);
+    assert!(early.is_err(), "an answer of {early:?} bytes came with half of the archive");
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
+    connection.write_all(rest)?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    assert!(answer.contains("Loaded image: busybox:latest"), "{answer}");
+    Ok(())
 }
 
 #[test]

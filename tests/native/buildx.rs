@@ -464,6 +464,14 @@ fn the_clients_other_ways() -> Result<()> {
     let id = builds.docker(&["build", "-q", &folder])?.ok()?;
     assert!(id.starts_with("sha256:"), "{id}");
     assert!(builds.docker(&["buildx", "ls"])?.ok()?.contains("linux/amd64"));
+    // The engine is asked where its host is.
+    let context = Context::new(&[("Dockerfile", "FROM busybox\nRUN grep up /etc/hosts > /out\n")])?;
+    let hosts = builds.out(&context, &["--add-host", "up:host-gateway"])?;
+    assert_eq!(hosts, "172.17.0.1\tup\n");
+    // What an archive is not is said.
+    let output = format!("type=oci,compression=zstd,dest={}", context.path("x.tar").display());
+    let told = builds.build(&context, &["--output", &output])?;
+    assert!(told.stderr.contains("compression=zstd is not used"), "{}", told.stderr);
     Ok(())
 }
 

@@ -142,12 +142,17 @@ impl control_server::Control for Control {
 
 /// The one who builds: this engine.
 pub(super) fn worker(shared: &BuildKit) -> WorkerRecord {
+    let mut labels = std::collections::HashMap::from([
+        ("org.mobyproject.buildkit.worker.executor".to_owned(), "containerd".to_owned()),
+        ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlay".to_owned()),
+    ]);
+    // buildx itself puts it in the place of `--add-host NAME:host-gateway`.
+    if let Some(address) = shared.engine.networks.host_gateway() {
+        labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), address.to_string());
+    }
     WorkerRecord {
         id: shared.engine.system.id.clone(),
-        labels: std::collections::HashMap::from([
-            ("org.mobyproject.buildkit.worker.executor".to_owned(), "containerd".to_owned()),
-            ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlay".to_owned()),
-        ]),
+        labels,
         platforms: vec![Platform {
             os: "linux".to_owned(),
             architecture: shared.engine.system.architecture().to_owned(),

@@ -69,6 +69,7 @@ pub(super) async fn export(
                         "--output type={kind},tar=false is not supported by this engine: it makes an archive"
                     )));
                 }
+                warn(job, attributes, "uncompressed");
                 let title = format!("exporting to {kind} image format");
                 let (builder, names) = (&shared.engine.builder, names(attributes));
                 let exported = builder.export_archive(solved, &names, job.caches.inline, &title);
@@ -103,7 +104,7 @@ async fn image(
     attributes: &HashMap<String, String>,
     push: bool,
 ) -> Result<HashMap<String, String>, Status> {
-    warn(job, attributes);
+    warn(job, attributes, "gzip");
     let names = names(attributes);
     let builder = &shared.engine.builder;
     let failed = |failure: BuildFailure| failure::plain(&failure.error);
@@ -133,13 +134,27 @@ fn described(id: &str, names: &[String]) -> HashMap<String, String> {
     answer
 }
 
-/// What is asked of an image and not done.
-fn warn(job: &Job, attributes: &HashMap<String, String>) {
-    if attributes.keys().any(|key| key.starts_with("annotation")) {
-        let text =
-            "annotations are not kept: images of this engine have a configuration and labels".to_owned();
+/// Says what is asked of an image and not done.
+fn warn(job: &Job, attributes: &HashMap<String, String>, compression: &str) {
+    for text in not_done(attributes, compression) {
         job.feed.tell(Event::Warning(Notice { text, ..Notice::default() }));
     }
+}
+
+/// What is not done of an exporter's attributes, when its layers are compressed in one way only.
+fn not_done(attributes: &HashMap<String, String>, compression: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    if attributes.keys().any(|key| key.starts_with("annotation")) {
+        texts.push(
+            "annotations are not kept: images of this engine have a configuration and labels".to_owned(),
+        );
+    }
+    if let Some(asked) = attributes.get("compression").filter(|asked| *asked != compression) {
+        texts.push(format!(
+            "compression={asked} is not used: layers come out of this engine as {compression}"
+        ));
+    }
+    texts
 }
 
 async fn files(shared: &BuildKit, solved: &Solved, title: &str) -> Result<Files, Status> {
@@ -219,4 +234,23 @@ async fn taken(session: &Session, receiver: mpsc::Receiver<BytesMessage>, number
     let mut answers = answers.map_err(|status| said("Could not send files", &status))?.into_inner();
     while answers.message().await.map_err(|status| said("Could not send files", &status))?.is_some() {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_done_is_said() {
+        let asked = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            not_done(&pairs.collect(), "uncompressed")
+        };
+        assert_eq!(asked(&[("name", "x"), ("compression", "uncompressed")]), [""; 0]);
+        assert_eq!(
+            asked(&[("compression", "zstd")]),
+            ["compression=zstd is not used: layers come out of this engine as uncompressed"]
+        );
+        assert!(asked(&[("annotation.a", "b")])[0].starts_with("annotations are not kept"));
+    }
 }
