@@ -351,7 +351,7 @@ fn copies_keep_what_kind_a_name_is() -> Result<()> {
 fn copies_follow_links_that_lead_nowhere() -> Result<()> {
     let builds = Builds::start()?;
     let text = "FROM busybox\nRUN ln -s /new/x /a && ln -s ../../made /b\nCOPY f /a\nCOPY f /b/c/\n\
-                RUN cat /new/x /made/c/f && readlink /a /b > /out\n";
+                RUN cat /new/x /made/c/f && (readlink /a; readlink /b) > /out\n";
     let context = Context::new(&[("Dockerfile", text), ("f", "file\n")])?;
     assert_eq!(builds.out(&context, &[])?, "/new/x\n../../made\n");
     let folder = context.0.path().to_string_lossy().into_owned();
@@ -470,7 +470,7 @@ fn the_clients_other_ways() -> Result<()> {
     assert_eq!(hosts, "172.17.0.1\tup\n");
     // What an archive is not is said.
     let output = format!("type=oci,compression=zstd,dest={}", context.path("x.tar").display());
-    let told = builds.build(&context, &["--output", &output])?;
+    let told = builds.build(&context, &["--add-host", "up:host-gateway", "--output", &output])?;
     assert!(told.stderr.contains("compression=zstd is not used"), "{}", told.stderr);
     Ok(())
 }
