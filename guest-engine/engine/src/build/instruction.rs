@@ -243,7 +243,12 @@ fn command(
                 }
             }
         }
-        unknown => Err(invalid(format!("unknown instruction: {unknown}{}", meant(unknown, KEYWORDS)))),
+        unknown => {
+            let written = split_first(&line.text).0;
+            let meant = meant(unknown, KEYWORDS);
+            let meant = if written == unknown { meant } else { meant.to_lowercase() };
+            Err(invalid(format!("unknown instruction: {written}{meant}")))
+        }
     }
 }
 
@@ -511,6 +516,10 @@ mod tests {
             (
                 "FROM a\nFOO b",
                 "dockerfile parse error on line 2: unknown instruction: FOO (did you mean FROM?)",
+            ),
+            (
+                "FROM a\nfrum b",
+                "dockerfile parse error on line 2: unknown instruction: frum (did you mean from?)",
             ),
             ("FROM a b", "dockerfile parse error on line 1: FROM requires either one or three arguments"),
             ("SHELL sh", "dockerfile parse error on line 1: SHELL requires the arguments to be in JSON form"),
