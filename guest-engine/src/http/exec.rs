@@ -39,7 +39,7 @@ async fn create(
     let keys = config.detach_keys.as_deref().unwrap_or_default();
     DetachKeys::parse(keys)
         .map_err(|_| ApiError::bad_request(format!("Invalid escape keys ({keys}) provided")))?;
-    let id = app.engine.containers.exec_create(&container, config)?;
+    let id = app.engine.containers.exec_create(&container, config).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
 }
 

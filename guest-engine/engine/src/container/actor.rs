@@ -58,6 +58,10 @@ pub(super) enum Request {
         request: AttachRequest,
         reply: Reply<Attachment>,
     },
+    /// Answered once what was begun before is done.
+    Settle {
+        reply: Reply<()>,
+    },
     Rename {
         name: String,
         reply: Reply<()>,
@@ -194,6 +198,7 @@ impl Actor {
             Request::Signal { signal, purpose, reply } => answer(reply, self.signal(signal, purpose).await),
             Request::Freeze { frozen, reply } => answer(reply, self.freeze(frozen).await),
             Request::Attach { request, reply } => answer(reply, self.attach(request).await),
+            Request::Settle { reply } => answer(reply, Ok(())),
             Request::Rename { name, reply } => answer(reply, self.rename(name).await),
             Request::Probed { result, started, reply } => answer(reply, self.probed(result, started).await),
             Request::Update { change, reply } => answer(reply, self.update(*change).await),

@@ -2,6 +2,7 @@
 
 use super::{
     Containers,
+    actor::Request,
     spec::{self, ProcessPlan},
     state::Status,
     to_the_end,
@@ -24,6 +25,8 @@ use std::{
 
 /// How long an exec that has ended can still be inspected; clients do so after its stream has closed.
 const KEPT: Duration = Duration::from_secs(300);
+/// How long one waits for a container that is just being started.
+const SETTLING: Duration = Duration::from_secs(10);
 /// How much longer than its output an exec may last before its client is let go without an exit code.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// The code of an exec whose process could not be started, whatever the reason.
@@ -107,13 +110,19 @@ impl Registry {
 }
 
 impl Containers {
-    /// Notes what is to be run; 409 when the container does not run.
-    pub fn exec_create(&self, key: &str, config: ExecConfig) -> Result<String> {
+    /// Notes what is to be run; 409 when the container does not run. One that is just being started, after the
+    /// engine itself was, is waited for.
+    pub async fn exec_create(&self, key: &str, config: ExecConfig) -> Result<String> {
         let command = config.cmd.clone().unwrap_or_default();
         if command.is_empty() {
             return Err(EngineError::invalid("No exec command specified"));
         }
         let handle = self.shared.index.find(key)?;
+        if !handle.record().state.status.counts_as_running() {
+            // One that takes longer is not running, as far as anybody knows.
+            let settled = handle.ask(|reply| Request::Settle { reply });
+            _ = tokio::time::timeout(SETTLING, settled).await;
+        }
         let record = handle.record();
         ready_for_exec(key, &record.id, record.state.status)?;
         let id = random_id()?;

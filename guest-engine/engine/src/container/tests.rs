@@ -272,26 +272,26 @@ async fn restart_keeps_what_removes_itself() {
 async fn exec_runs_beside_and_tells_failures_in_its_stream() {
     let world = World::new().await;
     let id = world.run("sleep", HostConfig::default()).await;
-    let exec = |cmd: &str| {
+    let exec = async |cmd: &str| {
         let config = ExecConfig {
             cmd: Some(cmd.split(' ').map(str::to_owned).collect()),
             attach_stdout: Some(true),
             ..ExecConfig::default()
         };
-        world.containers.exec_create(&id, config).unwrap()
+        world.containers.exec_create(&id, config).await.unwrap()
     };
-    let hi = exec("echo hi");
+    let hi = exec("echo hi").await;
     let mut output = world.containers.exec_start(&hi, false, None).await.unwrap().unwrap().streams.output;
     assert_eq!(output.next().await.unwrap().unwrap().data, "hi\n");
     eventually(|| world.containers.exec_inspect(&hi).unwrap().exit_code == Some(0)).await;
     assert_eq!(world.containers.exec_start(&hi, false, None).await.unwrap_err().kind(), ErrorKind::Conflict);
-    let nope = exec("nope");
+    let nope = exec("nope").await;
     let mut output = world.containers.exec_start(&nope, false, None).await.unwrap().unwrap().streams.output;
     let text = output.next().await.unwrap().unwrap().data;
     assert!(text.starts_with(b"OCI runtime exec failed") && text.ends_with(b"\r\n"));
     assert_eq!(world.containers.exec_inspect(&nope).unwrap().exit_code, Some(126));
     world.containers.kill(&id, None).await.unwrap();
-    assert!(world.containers.exec_create(&id, ExecConfig::default()).is_err());
+    assert!(world.containers.exec_create(&id, ExecConfig::default()).await.is_err());
 }
 
 #[tokio::test]
@@ -338,6 +338,22 @@ async fn a_new_engine_takes_over_what_runs_and_marks_what_died() {
     assert_eq!(status(&stopped).status, Status::Exited);
     second.kill(&running, None).await.unwrap();
     assert_eq!(second.wait(&running, WaitCondition::NotRunning).unwrap().done().await.exit_code, 137);
+}
+
+#[tokio::test]
+async fn what_comes_back_with_the_engine_is_waited_for_by_an_exec() {
+    let world = World::new().await;
+    let id = world.run("sleep", policy(RestartPolicyNameEnum::ALWAYS, 0)).await;
+    world.containers.shutdown().await;
+    let (second, _) =
+        open(world.root.path(), &world.runtime, &world.layers, &world.links, &world.store, &world.events)
+            .await;
+    assert_eq!(second.inspect(&id).unwrap().record.state.status, Status::Exited, "nothing has run yet");
+    let config = ExecConfig { cmd: Some(vec!["true".to_owned()]), ..ExecConfig::default() };
+    second.exec_create(&id, config.clone()).await.unwrap();
+    second.stop(&id, None, None).await.unwrap();
+    let refused = second.exec_create(&id, config).await.unwrap_err().to_string();
+    assert_eq!(refused, format!("container {id} is not running"));
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn attempt(
         attach_stderr: Some(true),
         ..ExecConfig::default()
     };
-    let id = containers.exec_create(container, config)?;
+    let id = containers.exec_create(container, config).await?;
     let mut output = Output::default();
     let result = match tokio::time::timeout(timeout, follow(containers, &id, &mut output)).await {
         Ok(Ok(code)) => Ok((code, output.into_text())),
