@@ -75,10 +75,7 @@ INIT=$init
 if [ -r /etc/machine-engine/installed ]; then
     cat /etc/machine-engine/installed
     # One that is still bringing containers back runs, too: they may wait for folders, which come after this.
-    if [ "$init" = systemd ]; then
-        case $(systemctl show --value -p SubState machine-engine) in running | start) say active yes ;; esac
-    elif service_runs machine-engine; then say active yes
-    fi
+    if service_runs_or_starts machine-engine; then say active yes; fi
 fi
 if has firewall-cmd && service_runs firewalld; then say firewall firewalld; fi
 if has ufw && service_runs ufw; then say firewall ufw; fi

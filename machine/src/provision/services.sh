@@ -7,6 +7,14 @@ service_runs() { # NAME
     fi
 }
 
+# Also one that is on its way up; not one that systemd starts over and over.
+service_runs_or_starts() { # NAME
+    if [ "$INIT" = systemd ]; then
+        case $(systemctl show --value -p SubState "$1") in running | start) ;; *) return 1 ;; esac
+    else service_runs "$1"
+    fi
+}
+
 # Returns once it serves, or cannot. The SOCKET is not there yet with OpenRC, where nothing else tells.
 start_service() { # NAME SOCKET
     if [ "$INIT" = systemd ]; then
